@@ -1,0 +1,104 @@
+"""The base and novel categories of a dataset.
+
+A category set is data, not code: two name lists in a JSON file. The two that the paper uses stand
+beside this module; a user's own is a file of the same form, given by its path wherever a set's name
+is accepted (configs, commands, Python).
+"""
+
+__all__ = ['Categories', 'get_categories']
+
+import collections
+import dataclasses
+import functools
+import json
+import pathlib
+
+_FOLDER = pathlib.Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Categories:
+    """An ordered category set: bases first, then novels. The position of a name is its label.
+
+    Attributes:
+        bases: names of the classes with box annotations in training.
+        novels: names of the classes seen only at evaluation.
+
+    >>> categories = Categories(bases=('cat', 'dog'), novels=('fox',))
+    >>> categories.all_, categories.num_all
+    (('cat', 'dog', 'fox'), 3)
+    """
+
+    bases: tuple[str, ...]
+    novels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        faults = [] if self.bases else ['there is no base class']
+        faults += [
+            f'{name!r} is not a non-empty string'
+            for name in self.all_
+            if not isinstance(name, str) or not name.strip()
+        ]
+        counts = collections.Counter(self.all_)
+        faults += [f'{name!r} is listed {n} times' for name, n in counts.items() if n > 1]
+        if faults:
+            raise ValueError('bad category set: ' + '; '.join(faults))
+
+    @property
+    def all_(self) -> tuple[str, ...]:
+        return self.bases + self.novels
+
+    @property
+    def num_bases(self) -> int:
+        return len(self.bases)
+
+    @property
+    def num_novels(self) -> int:
+        return len(self.novels)
+
+    @property
+    def num_all(self) -> int:
+        return self.num_bases + self.num_novels
+
+
+def get_categories(name: str) -> Categories:
+    """Look up a category set.
+
+    Args:
+        name: ``'coco'`` (48 base, 17 novel), ``'lvis'`` (866 base, 337 novel), or the path of a
+            JSON file ``{"bases": [names], "novels": [names]}``.
+
+    Raises:
+        ValueError: unknown name, or a file that does not hold two name lists.
+        FileNotFoundError: a path ending in ``.json`` where no file is.
+    """
+    built_in = sorted(p.stem for p in _FOLDER.glob('*.json'))
+    if name in built_in:
+        return _load(_FOLDER / f'{name}.json')
+    path = pathlib.Path(name)
+    if path.suffix != '.json':
+        raise ValueError(f'unknown categories {name!r}; choose from {built_in} or give a JSON file')
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: no such category file; expected a JSON of {{"bases": [...], "novels": [...]}}'
+        )
+    # Not cached: a user's file may change while a notebook is open.
+    return _read(path)
+
+
+def _read(path: pathlib.Path) -> Categories:
+    try:
+        data = json.loads(path.read_text(encoding='utf-8'))
+    except json.JSONDecodeError as e:
+        raise ValueError(f'{path}: not a JSON file ({e})') from e
+    if not isinstance(data, dict) or not all(
+        isinstance(data.get(k), list) for k in ('bases', 'novels')
+    ):
+        raise ValueError(f'{path}: expected an object with the lists "bases" and "novels"')
+    try:
+        return Categories(bases=tuple(data['bases']), novels=tuple(data['novels']))
+    except ValueError as e:
+        raise ValueError(f'{path}: {e}') from e
+
+
+_load = functools.lru_cache(maxsize=None)(_read)

@@ -1,0 +1,139 @@
+"""Where and how a process runs: device, rank, dry run.
+
+This is the only module that reads the environment. Importing it changes nothing.
+"""
+
+__all__ = [
+    'World',
+    'barrier',
+    'dry_run',
+    'dump_dir',
+    'get_logger',
+    'launch',
+    'train_with_val_dataset',
+]
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+
+_BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
+
+
+def _flag(name: str) -> bool:
+    value = os.environ.get(name, '')
+    if not value:
+        return False
+    try:
+        return _BOOLEANS[value.lower()]
+    except KeyError:
+        raise ValueError(
+            f'environment variable {name}={value!r}: expected True, False, 1 or 0 (any case)'
+        ) from None
+
+
+def dry_run() -> bool:
+    """``DRY_RUN``: every stage on a handful of images, written where it is no result."""
+    return _flag('DRY_RUN')
+
+
+def train_with_val_dataset() -> bool:
+    """``TRAIN_WITH_VAL_DATASET``: train on the validation images and annotations."""
+    return _flag('TRAIN_WITH_VAL_DATASET')
+
+
+def dump_dir() -> pathlib.Path | None:
+    """``DUMP``: the folder for the fusion search's records; None where it is not set."""
+    value = os.environ.get('DUMP', '')
+    return pathlib.Path(value) if value else None
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """This process among those of the run.
+
+    Attributes:
+        rank: 0 ≤ rank < size, over all nodes.
+        local_rank: the rank on this node.
+        size: number of processes.
+        device: ``cuda:local_rank`` where there is a GPU, else ``cpu``.
+    """
+
+    rank: int
+    local_rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether a process group is up (under torchrun, even with one process)."""
+        return dist.is_available() and dist.is_initialized()
+
+
+@contextlib.contextmanager
+def launch() -> Iterator[World]:
+    """Join the process group that torchrun describes, if there is one; leave it at the end.
+
+    Plain ``python`` gives one process without a group. Under ``torchrun``, NCCL with one GPU a
+    process, or gloo where there is no GPU.
+
+    Raises:
+        RuntimeError: more processes on this node than GPUs.
+    """
+    local_rank = int(os.environ.get('LOCAL_RANK', 0))
+    if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise RuntimeError(
+                f'process {local_rank} of this node has no GPU: there are '
+                f'{torch.cuda.device_count()}; lower --nproc_per_node'
+            )
+        device = torch.device('cuda', local_rank)
+        torch.cuda.set_device(device)
+    else:
+        device = torch.device('cpu')
+    if 'RANK' not in os.environ:
+        yield World(rank=0, local_rank=0, size=1, device=device)
+        return
+    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
+    try:
+        yield World(
+            rank=dist.get_rank(), local_rank=local_rank, size=dist.get_world_size(), device=device
+        )
+    finally:
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait for the other processes; nothing to wait for without a process group."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+
+
+def get_logger(name: str = 'oadp', file: os.PathLike | None = None) -> logging.Logger:
+    """A logger that writes lines with a time to stderr and, if given, to a file.
+
+    Processes other than the first only report warnings and errors.
+    """
+    logger = logging.getLogger(name)
+    logger.propagate = False
+    logger.setLevel(logging.INFO if int(os.environ.get('RANK', 0)) == 0 else logging.WARNING)
+    formatter = logging.Formatter('%(asctime)s %(levelname)s %(message)s', '%H:%M:%S')
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+    if file is not None:
+        pathlib.Path(file).parent.mkdir(parents=True, exist_ok=True)
+        logger.addHandler(logging.FileHandler(file, encoding='utf-8'))
+    for handler in logger.handlers:
+        handler.setFormatter(formatter)
+    return logger
