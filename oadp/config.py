@@ -14,7 +14,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import todd
+from .compat import quiet_imports
+
+with quiet_imports():
+    import todd
 
 _PLAIN = '_'
 """Name of the config itself while an override key is parsed as a Python expression."""

@@ -1,0 +1,23 @@
+"""Adapters between mmcv 1.x, mmdet 2.x, lvis, CLIP and the torch and NumPy of today.
+
+Those packages are no longer maintained, and a detector of their time is what users of this project
+plug into. Each adapter is one small function that says what breaks without it. Nothing happens at
+import: ``oadp.dp`` calls ``install()`` before it imports mmdet, ``oadp.clip_model`` calls
+``prepare_clip()`` before it imports clip. On the stack of the paper's authors (torch 1.12, mmcv-full
+1.7.0, mmdet 2.25) the adapters find nothing to do.
+"""
+
+__all__ = [
+    'install',
+    'load_pickled_arrays',
+    'load_tensors',
+    'ops_in_use',
+    'prepare_clip',
+    'quiet_imports',
+    'sync_bn_to_bn',
+    'wrap_distributed',
+]
+
+from .adapters import install, ops_in_use, prepare_clip, quiet_imports
+from .distributed import sync_bn_to_bn, wrap_distributed
+from .loading import load_pickled_arrays, load_tensors

@@ -1,0 +1,172 @@
+"""What has to be in place before mmcv, mmdet, lvis or clip are imported, and putting it there."""
+
+__all__ = ['install', 'ops_in_use', 'prepare_clip', 'quiet_imports']
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+_IRRELEVANT = (
+    # mmcv 1.x announces a version 2 that this project does not use.
+    ('On January 1, 2023, MMCV will release v2.0.0', UserWarning),
+    # todd 0.3 imports timm by an older path that still works.
+    ('Importing from timm.models.layers is deprecated', FutureWarning),
+    # setuptools is pinned below 70 for the packages that import pkg_resources.
+    ('pkg_resources is deprecated as an API', (DeprecationWarning, UserWarning)),
+)
+"""Messages at import that a user can do nothing about, and their categories."""
+
+_NO_CUDA_RUNTIME = 'No CUDA runtime is found'
+"""torch's module for compiling extensions, which mmcv imports, says so on machines without a GPU."""
+
+_WITHOUT_ALIASES = (
+    'lvis.eval',  # np.float
+    'mmdet.datasets.custom',  # np.int
+    'mmdet.datasets.openimages',  # np.int
+    'mmdet.core.bbox.samplers.iou_balanced_neg_sampler',  # np.int
+)
+"""Modules that use aliases which NumPy 1.24 dropped."""
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Silence the known irrelevant messages of third-party packages inside of the block."""
+
+    def is_relevant(record: logging.LogRecord) -> bool:
+        return _NO_CUDA_RUNTIME not in record.getMessage()
+
+    logger = logging.getLogger('torch.utils.cpp_extension')
+    logger.addFilter(is_relevant)
+    try:
+        with warnings.catch_warnings():
+            for message, categories in _IRRELEVANT:
+                for category in categories if isinstance(categories, tuple) else (categories,):
+                    warnings.filterwarnings('ignore', message=message, category=category)
+            yield
+    finally:
+        logger.removeFilter(is_relevant)
+
+
+@functools.cache
+def install() -> None:
+    """Put every adapter in place that mmcv, mmdet, lvis and todd need. Further calls do nothing.
+
+    Raises:
+        ImportError: mmcv, mmdet or lvis are missing, or mmcv-full's ops were compiled for another
+            torch.
+    """
+    with quiet_imports():
+        _adapt_mmcv_ops()
+        _adapt_checkpoint_loading()
+        _adapt_parallel()
+        _adapt_numpy_aliases()
+        prepare_clip()
+        importlib.import_module('todd')  # here, so that what it says at import is quiet too
+
+
+def _adapt_mmcv_ops() -> None:
+    """Stand in for ``mmcv._ext`` where mmcv-full was installed without compiling.
+
+    ``mmcv.ops``, which mmdet imports, asks for the extension at import.
+    """
+    import mmcv
+
+    if 'mmcv._ext' in sys.modules:
+        return
+    if importlib.util.find_spec('mmcv._ext') is None:
+        from . import ops
+
+        sys.modules['mmcv._ext'] = ops
+        mmcv._ext = ops
+        return
+    import torch  # noqa: F401  its libraries must be loaded first
+
+    try:
+        importlib.import_module('mmcv._ext')
+    except ImportError as e:
+        raise ImportError(
+            f"mmcv-full's compiled ops do not load with torch {torch.__version__}: {e}. They were "
+            'compiled for another; run make install OPS=1 again, or make install to do without'
+        ) from e
+
+
+def ops_in_use() -> Literal['torchvision', 'mmcv-full']:
+    """Whose NMS and RoIAlign ``mmcv.ops`` uses. Puts the adapters in place first."""
+    install()
+    return (
+        'torchvision' if sys.modules['mmcv._ext'].__name__ == f'{__package__}.ops' else 'mmcv-full'
+    )
+
+
+def _adapt_checkpoint_loading() -> None:
+    """Have ``mmcv.runner.load_checkpoint`` read local files by ``load_tensors``.
+
+    mmcv passes no ``weights_only``: since torch 2.6 that refuses checkpoints with NumPy values in
+    their ``meta``; before, it ran whatever code a file names.
+    """
+    from mmcv.runner import CheckpointLoader
+
+    from .loading import add_safe_globals, load_tensors
+
+    def load_from_local(filename: str, map_location: Any = None) -> Any:
+        return load_tensors(os.fspath(filename), map_location)
+
+    add_safe_globals()  # for mmcv's other schemes, such as https://
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
+
+
+def _adapt_parallel() -> None:
+    from .distributed import adapt_parallel
+
+    adapt_parallel()
+
+
+class _NumpyWithAliases(types.ModuleType):
+    """NumPy as some modules still expect it: ``np.float`` is ``float``, and so on.
+
+    Given to those modules alone: everybody else keeps NumPy as it is.
+    """
+
+    float = float
+    int = int
+    bool = bool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+def _adapt_numpy_aliases() -> None:
+    if 'float' in vars(np):  # NumPy before 1.24
+        return
+    numpy = _NumpyWithAliases('numpy')
+    for name in _WITHOUT_ALIASES:
+        importlib.import_module(name).np = numpy
+
+
+def prepare_clip() -> None:
+    """Make ``from pkg_resources import packaging``, the first thing clip does, work.
+
+    setuptools 70 dropped that name, setuptools 82 the whole module. Where the module is gone, one
+    with only that name is put in place.
+    """
+    import packaging
+    import packaging.version  # clip reads packaging.version without importing it
+
+    with quiet_imports():
+        try:
+            import pkg_resources
+        except ImportError:
+            pkg_resources = types.ModuleType('pkg_resources', 'only what clip imports')
+            sys.modules['pkg_resources'] = pkg_resources
+    if not hasattr(pkg_resources, 'packaging'):
+        pkg_resources.packaging = packaging

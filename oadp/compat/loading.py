@@ -1,0 +1,168 @@
+"""Reading files that others wrote, without running code that they may hold.
+
+Checkpoints, features and prompts are torch files; proposals are pickles. Both formats can name any
+Python function to be called while they are read. Here, only those that make tensors, NumPy arrays
+and plain values are admitted.
+"""
+
+__all__ = ['add_safe_globals', 'load_pickled_arrays', 'load_tensors']
+
+import builtins
+import collections
+import datetime
+import functools
+import inspect
+import os
+import pathlib
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+_NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
+"""Where NumPy 1 and NumPy 2 say that arrays are made; either reads the other's files."""
+
+_reconstruct: Callable = np.empty(0).__reduce__()[0]  # type: ignore[assignment,index]
+_scalar: Callable = np.float64(0).__reduce__()[0]  # type: ignore[assignment,index]
+
+_HAS_WEIGHTS_ONLY = 'weights_only' in inspect.signature(torch.load).parameters  # torch >= 1.13
+
+
+def _dtype_classes() -> list[type]:
+    """NumPy pickles a scalar with the class of its dtype, e.g. ``numpy.dtype[float64]``."""
+    return sorted({type(np.dtype(c)) for c in np.typecodes['All']}, key=lambda c: c.__name__)
+
+
+@functools.cache
+def add_safe_globals() -> None:
+    """Let ``torch.load(weights_only=True)`` read what training frameworks put beside the weights.
+
+    mmcv keeps a ``meta`` dictionary and hooks' messages in a checkpoint: best scores as NumPy
+    scalars, arrays, times, sets. torch refuses them unless they are named. Does nothing where torch
+    has no such list (before 2.4).
+    """
+    if not hasattr(torch.serialization, 'add_safe_globals'):
+        return
+    plain = [
+        np.ndarray,
+        np.dtype,
+        *_dtype_classes(),
+        collections.defaultdict,
+        datetime.date,
+        datetime.datetime,
+        datetime.timedelta,
+        datetime.timezone,
+        set,
+        frozenset,
+        dict,
+        list,
+        tuple,
+        int,
+        float,
+        complex,
+        slice,
+    ]
+    both = [(f, f'{m}.{f.__name__}') for f in (_reconstruct, _scalar) for m in _NUMPY_MODULES]
+    try:
+        torch.serialization.add_safe_globals([*plain, *both])
+    except (AttributeError, TypeError):  # torch 2.4 knows a function by its own name alone
+        torch.serialization.add_safe_globals([*plain, _reconstruct, _scalar])
+
+
+def load_tensors(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
+    """Read a torch file of tensors, arrays and plain containers.
+
+    Args:
+        path: a ``.pth`` file: weights, features, prompts, or a checkpoint of mmcv.
+        map_location: as of ``torch.load``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: cut off or not a torch file, or it names code that is not admitted.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    add_safe_globals()
+    options = {'weights_only': True} if _HAS_WEIGHTS_ONLY else {}
+    try:
+        return torch.load(path, map_location=map_location, **options)
+    except pickle.UnpicklingError as e:
+        if path.stat().st_size == 0 or 'Unsupported global' not in str(e):
+            raise ValueError(f'{path}: not a readable torch file ({_first_line(e)})') from e
+        raise ValueError(
+            f'{path}: refused, as it holds more than tensors, NumPy arrays and plain values '
+            f'({_first_line(e)}). If you trust where it comes from, rewrite it once, keeping the '
+            f"weights: torch.save({{'state_dict': torch.load({str(path)!r}, map_location='cpu', "
+            "weights_only=False)['state_dict']}, 'new.pth')"
+        ) from e
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as e:
+        if isinstance(e, OSError) or 'CUDA' in str(e):
+            raise
+        raise ValueError(f'{path}: not a readable torch file ({_first_line(e)})') from e
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if 'Unsupported global' in line]
+    return (named or lines or [type(error).__name__])[0]
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Admits NumPy arrays and scalars; containers and numbers need no import in a pickle."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in _NUMPY_MODULES and name == '_reconstruct':
+            return _reconstruct
+        if module in _NUMPY_MODULES and name == 'scalar':
+            return _scalar
+        if module == 'numpy' and name in ('ndarray', 'dtype'):
+            return getattr(np, name)
+        # How protocols 0 to 2 write the bytes of an array, and small containers.
+        if (module, name) == ('_codecs', 'encode'):
+            return _encode_latin1
+        if module in ('builtins', '__builtin__') and name in ('set', 'frozenset', 'bytearray'):
+            return getattr(builtins, name)
+        if (module, name) == ('collections', 'OrderedDict'):
+            return collections.OrderedDict
+        raise pickle.UnpicklingError(f'{module}.{name} is not a NumPy array')
+
+
+def _encode_latin1(text: str, encoding: str = 'latin1') -> bytes:
+    if encoding.lower().replace('-', '') not in ('latin1', 'iso88591'):
+        raise pickle.UnpicklingError(f'bytes in the encoding {encoding!r}')
+    return text.encode('latin1')
+
+
+def load_pickled_arrays(path: str | os.PathLike) -> Any:
+    """Read a pickle made of NumPy arrays, numbers, strings and plain containers alone.
+
+    Args:
+        path: such as ``data/coco/proposals/*.pkl``, a list with one (n, 5) array an image.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: cut off or not a pickle, or it names anything else; nothing of it has been run.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    with path.open('rb') as f:
+        try:
+            return _ArrayUnpickler(f, encoding='latin1').load()
+        except (
+            pickle.UnpicklingError,
+            EOFError,
+            AttributeError,
+            ImportError,
+            IndexError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as e:
+            raise ValueError(
+                f'{path}: expected a pickle of NumPy arrays in plain containers; found: '
+                f'{str(e) or type(e).__name__}'
+            ) from e

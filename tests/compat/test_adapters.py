@@ -1,0 +1,109 @@
+"""Each adapter does what it is for, and does it once."""
+
+import logging
+import subprocess
+import sys
+import types
+import warnings
+
+import numpy as np
+import pytest
+
+from oadp import compat
+from oadp.compat import adapters
+
+
+def run(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_install_twice_changes_nothing_more() -> None:
+    compat.install()
+    import mmcv._ext as before
+
+    adapters.install.cache_clear()
+    compat.install()
+    import mmcv._ext as after
+
+    assert before is after
+    assert compat.ops_in_use() in ('torchvision', 'mmcv-full')
+
+
+@pytest.mark.slow
+def test_imports_are_quiet() -> None:
+    code = 'import oadp.compat; oadp.compat.install(); import clip, lvis, mmdet.apis, oadp.config'
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ''
+
+
+@pytest.mark.slow
+def test_importing_compat_imports_nothing_heavy() -> None:
+    result = run(
+        'import sys, oadp.compat; print({"mmcv", "mmdet", "todd", "clip"} & {*sys.modules})'
+    )
+    assert result.stdout.strip() == 'set()', result.stderr
+
+
+def test_only_the_known_messages_are_silenced(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger('torch.utils.cpp_extension')
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        with compat.quiet_imports():
+            warnings.warn('On January 1, 2023, MMCV will release v2.0.0, …', stacklevel=1)
+            warnings.warn('something new', stacklevel=1)
+            logger.warning('No CUDA runtime is found, using …')
+            logger.warning('something else')
+        warnings.warn('On January 1, 2023, MMCV will release v2.0.0, …', stacklevel=1)
+    assert [str(w.message)[:13] for w in caught] == ['something new', 'On January 1,']
+    assert not logger.filters
+    assert 'CUDA runtime' not in caplog.text
+
+
+def test_numpy_aliases_reach_only_those_who_need_them() -> None:
+    compat.install()
+    import lvis.eval
+    import mmdet.datasets.custom
+
+    for module in (lvis.eval, mmdet.datasets.custom):
+        assert module.np.array([1.7]).astype(module.np.int).tolist() == [1]
+        assert module.np.zeros(1, module.np.float).dtype == np.float64
+        assert module.np.ndarray is np.ndarray
+        with pytest.raises(AttributeError):
+            module.np.no_such_name  # noqa: B018
+    assert isinstance(np, types.ModuleType)
+    if np.lib.NumpyVersion(np.__version__) >= '1.24.0':
+        assert not hasattr(np, 'float')
+
+
+def test_lvis_evaluates() -> None:
+    # LVISEval.accumulate is where np.float is used.
+    compat.install()
+    from lvis import LVISEval
+
+    assert compat.ops_in_use()
+    source = LVISEval.accumulate.__globals__['np']
+    assert np.cumsum([[1, 0]], axis=1).astype(dtype=source.float).tolist() == [[1.0, 1.0]]
+
+
+@pytest.mark.parametrize('has_module', [True, False], ids=['setuptools 70', 'setuptools 82'])
+def test_clip_finds_packaging(monkeypatch: pytest.MonkeyPatch, has_module: bool) -> None:
+    module = types.ModuleType('pkg_resources') if has_module else None
+    monkeypatch.setitem(sys.modules, 'pkg_resources', module)  # None: importing it fails
+    compat.prepare_clip()
+    from pkg_resources import packaging
+
+    assert packaging.version.parse('1.10') > packaging.version.parse('1.9')
+
+
+def test_ops_compiled_for_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str):
+        raise ImportError('undefined symbol: _ZN3c10')
+
+    monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
+    monkeypatch.setattr(adapters.importlib.util, 'find_spec', lambda name: object())
+    monkeypatch.setattr(adapters.importlib, 'import_module', load)
+    with pytest.raises(ImportError, match='undefined symbol.*make install OPS=1'):
+        adapters._adapt_mmcv_ops()
