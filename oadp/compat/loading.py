@@ -15,8 +15,9 @@ import inspect
 import os
 import pathlib
 import pickle
+import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -24,7 +25,11 @@ import torch
 _NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 """Where NumPy 1 and NumPy 2 say that arrays are made; either reads the other's files."""
 
+_NUMERIC_MODULES = ('numpy.core.numeric', 'numpy._core.numeric')
+"""The same, for pickles of protocol 5."""
+
 _reconstruct: Callable = np.empty(0).__reduce__()[0]  # type: ignore[assignment,index]
+_frombuffer: Callable = np.empty(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
 _scalar: Callable = np.float64(0).__reduce__()[0]  # type: ignore[assignment,index]
 
 _HAS_WEIGHTS_ONLY = 'weights_only' in inspect.signature(torch.load).parameters  # torch >= 1.13
@@ -49,7 +54,6 @@ def add_safe_globals() -> None:
         np.ndarray,
         np.dtype,
         *_dtype_classes(),
-        collections.defaultdict,
         datetime.date,
         datetime.datetime,
         datetime.timedelta,
@@ -71,43 +75,46 @@ def add_safe_globals() -> None:
         torch.serialization.add_safe_globals([*plain, _reconstruct, _scalar])
 
 
-def load_tensors(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
+def load_tensors(path: str | os.PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
     """Read a torch file of tensors, arrays and plain containers.
 
     Args:
-        path: a ``.pth`` file: weights, features, prompts, or a checkpoint of mmcv.
+        path: a ``.pth`` file: weights, features, prompts, or a checkpoint of mmcv; or an open one.
         map_location: as of ``torch.load``.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: cut off or not a torch file, or it names code that is not admitted.
     """
-    path = pathlib.Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
+    if isinstance(path, (str, os.PathLike)):
+        path = pathlib.Path(path).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f'{path}: no such file')
     add_safe_globals()
     options = {'weights_only': True} if _HAS_WEIGHTS_ONLY else {}
     try:
         return torch.load(path, map_location=map_location, **options)
     except pickle.UnpicklingError as e:
-        if path.stat().st_size == 0 or 'Unsupported global' not in str(e):
-            raise ValueError(f'{path}: not a readable torch file ({_first_line(e)})') from e
+        if not zipfile.is_zipfile(path) and 'GLOBAL' not in str(e):
+            raise ValueError(f'{path}: not a readable torch file ({_reason(e)})') from e
         raise ValueError(
             f'{path}: refused, as it holds more than tensors, NumPy arrays and plain values '
-            f'({_first_line(e)}). If you trust where it comes from, rewrite it once, keeping the '
+            f'({_reason(e)}). If you trust where it comes from, rewrite it once, keeping the '
             f"weights: torch.save({{'state_dict': torch.load({str(path)!r}, map_location='cpu', "
             "weights_only=False)['state_dict']}, 'new.pth')"
         ) from e
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as e:
-        if isinstance(e, OSError) or 'CUDA' in str(e):
+    except (RuntimeError, EOFError, KeyError, ValueError) as e:
+        if 'CUDA' in str(e):  # the file is not to blame
             raise
-        raise ValueError(f'{path}: not a readable torch file ({_first_line(e)})') from e
+        raise ValueError(f'{path}: not a readable torch file ({_reason(e)})') from e
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if 'Unsupported global' in line]
-    return (named or lines or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    """The line of torch's several that says what was wrong."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    advice = ('Weights only load failed', 'Please file an issue', 'Check the documentation')
+    lines = [line for line in lines if line and not line.startswith(advice)]
+    return lines[0] if lines else type(error).__name__
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -118,12 +125,19 @@ class _ArrayUnpickler(pickle.Unpickler):
             return _reconstruct
         if module in _NUMPY_MODULES and name == 'scalar':
             return _scalar
+        if module in _NUMERIC_MODULES and name == '_frombuffer':
+            return _frombuffer
         if module == 'numpy' and name in ('ndarray', 'dtype'):
             return getattr(np, name)
         # How protocols 0 to 2 write the bytes of an array, and small containers.
         if (module, name) == ('_codecs', 'encode'):
             return _encode_latin1
-        if module in ('builtins', '__builtin__') and name in ('set', 'frozenset', 'bytearray'):
+        if module in ('builtins', '__builtin__') and name in (
+            'bytes',
+            'bytearray',
+            'frozenset',
+            'set',
+        ):
             return getattr(builtins, name)
         if (module, name) == ('collections', 'OrderedDict'):
             return collections.OrderedDict
