@@ -1,0 +1,1 @@
+"""Category embeddings: what the detectors' classifiers compare image features with."""

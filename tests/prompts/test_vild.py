@@ -1,0 +1,59 @@
+"""Prompt ensembles against the recorded embeddings, and the command on a category set of its own."""
+
+import json
+
+import pytest
+import torch
+
+from oadp.clip_model import encode_texts, load_clip
+from oadp.prompts import vild
+
+
+def test_equals_the_recorded_embeddings(golden):
+    expected = torch.load(golden / 'expected/prompts/vild.pth')
+    # names with upper case, underscores, parentheses, hyphens; COCO's beside LVIS's
+    picked = [i for i, n in enumerate(expected['names']) if i % 60 == 0 or '(' in n or n < 'a']
+    names = [expected['names'][i] for i in picked]
+    assert {'CD_player', 'arctic_(type_of_shoe)'} < set(names)
+    model = load_clip(golden / 'world/pretrained/clip/ViT-B-32.pt')
+    embeddings = vild.embed_names(model, names)
+    assert torch.allclose(embeddings, expected['embeddings'][picked], atol=1e-6)
+
+
+def test_mean_is_not_normalised_again(small_clip):
+    templates = ('a {}', 'there is no {} here')
+    embedding = vild.embed_names(small_clip, ['cat'], templates)[0]
+    a, b = encode_texts(small_clip, ['a cat', 'there is no cat here'])
+    assert torch.allclose(embedding, (a + b) / 2, atol=1e-6)
+    assert embedding.norm() < 0.999
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, small_clip_path):
+    monkeypatch.chdir(tmp_path)
+    categories = {'bases': ['red_star', 'ring'], 'novels': ['fish', 'owl', 'key', 'arrow']}
+    (tmp_path / 'shapes.json').write_text(json.dumps(categories))
+    return ['--categories', 'shapes.json', '--clip', str(small_clip_path), '--out', 'out/p.pth']
+
+
+def test_command(command, tmp_path, small_clip):
+    vild.main(command)
+    content = torch.load(tmp_path / 'out/p.pth')
+    assert content['names'] == ['arrow', 'fish', 'key', 'owl', 'red_star', 'ring']
+    assert content['embeddings'].shape == (6, 64) and content['embeddings'].dtype == torch.float32
+    expected = encode_texts(small_clip, [t.format('red_star') for t in vild.VILD]).mean(0)
+    assert torch.allclose(content['embeddings'][4], expected, atol=5e-3)  # weights through fp16
+    assert [p.name for p in (tmp_path / 'out').iterdir()] == ['p.pth']
+
+
+def test_dry_run_writes_aside(command, tmp_path, monkeypatch):
+    monkeypatch.setenv('DRY_RUN', 'True')
+    vild.main(command)
+    assert not (tmp_path / 'out').exists()
+    assert len(torch.load(tmp_path / 'work_dirs/dry_run/prompts/p.pth')['names']) == 5
+
+
+def test_missing_clip(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match='ViT-B-32.pt: .*Pretrained Models'):
+        vild.main([])
