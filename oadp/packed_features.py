@@ -1,0 +1,231 @@
+"""Many feature records in one LMDB file, beside the folder of one file an image.
+
+The 118,287 training images of COCO make as many files of 0.8 MB: slow to copy, to list and to back
+up. LMDB keeps them in one file that is memory-mapped, that all workers read without a lock, and
+that a killed writer cannot break. Records have the bytes of the ``.pth`` files, so that converting
+is copying.
+"""
+
+__all__ = ['PackedStore', 'add_commands', 'convert', 'verify']
+
+import argparse
+import os
+import pathlib
+
+import lmdb
+import torch
+
+from .features import Kind, Record, Store, check, load_record, open_store
+from .progress import Progress
+from .runtime import get_logger
+
+_MAP_SIZE = 1 << 40  # bytes of address space; the file is as large as what it holds
+_MAX_READERS = 1024  # processes on one machine that may read at the same time
+
+_Environments = dict[str, tuple[int, bool, lmdb.Environment]]
+# LMDB must not be opened twice in one process, whatever the number of stores: resolved path to
+# (process that opened it, whether to write, environment).
+_environments: _Environments = {}
+
+
+def _environment(path: pathlib.Path, writable: bool) -> lmdb.Environment:
+    """The process's one handle of a file, opened again after a fork or to begin writing."""
+    key = str(path.resolve())
+    if key in _environments:
+        pid, was_writable, environment = _environments[key]
+        if pid == os.getpid() and was_writable >= writable:
+            return environment
+        environment.close()
+    if writable:
+        path.mkdir(parents=True, exist_ok=True)
+    environment = lmdb.open(
+        key,
+        map_size=_MAP_SIZE,
+        max_readers=_MAX_READERS,
+        readonly=not writable,
+        # The lock file keeps a writer from reusing pages under a reader; where it cannot be
+        # written, as on a read-only medium, there is no writer.
+        lock=writable or os.access(path, os.W_OK),
+        readahead=False,  # records are read in random order
+    )
+    environment.reader_check()
+    _environments[key] = (os.getpid(), writable, environment)
+    return environment
+
+
+class PackedStore(Store):
+    """Records in an LMDB file, by image id. The path is the folder that LMDB makes of it.
+
+    Writers of several processes take turns; a write is on the disk when it returns. Not for network
+    file systems, on which LMDB cannot lock.
+    """
+
+    def describe(self, image_id: int) -> str:
+        return f'{self.path}[{image_id:012d}]'
+
+    def __contains__(self, image_id: int) -> bool:
+        if not self._exists():
+            return False
+        with _environment(self.path, writable=False).begin(buffers=True) as transaction:
+            return transaction.get(_key(image_id)) is not None
+
+    def ids(self) -> list[int]:
+        if not self._exists():
+            return []
+        with _environment(self.path, writable=False).begin() as transaction:
+            return [int(key) for key in transaction.cursor().iternext(values=False)]
+
+    def read_bytes(self, image_id: int) -> bytes:
+        data = None
+        if self._exists():
+            with _environment(self.path, writable=False).begin() as transaction:
+                data = transaction.get(_key(image_id))
+        if data is None:
+            raise self.missing_error(image_id)
+        return data
+
+    def write_bytes(self, image_id: int, data: bytes | memoryview) -> None:
+        with _environment(self.path, writable=True).begin(write=True) as transaction:
+            transaction.put(_key(image_id), data)
+
+    def clean(self) -> None:
+        if self._exists():
+            _environment(self.path, writable=True).reader_check()
+
+    def _exists(self) -> bool:
+        return (self.path / 'data.mdb').is_file()
+
+
+def _key(image_id: int) -> bytes:
+    return f'{image_id:012d}'.encode()
+
+
+def convert(source: Store, target: Store, log_interval: float = 10.0) -> list[str]:
+    """Copy the records that the target lacks, each checked first.
+
+    Returns:
+        What was wrong with the records that were not copied.
+    """
+    done = set(target.ids())
+    todo = [i for i in source.ids() if i not in done]
+    faults = []
+    with Progress(
+        len(todo), f'{source.path} → {target.path}', 'records', interval=log_interval
+    ) as p:
+        for image_id in todo:
+            data = source.read_bytes(image_id)
+            fault = _fault(source, image_id, data)
+            if fault:
+                faults.append(fault)
+            else:
+                target.write_bytes(image_id, data)
+            p.update()
+    return faults
+
+
+def verify(source: Store, target: Store | None = None, log_interval: float = 10.0) -> list[str]:
+    """Look at every record of a store and, if given, compare it with the one of another store.
+
+    Returns:
+        What is wrong, one line a record.
+    """
+    ids = source.ids()
+    other = set(target.ids()) if target else set()
+    faults = [f'{source.describe(i)}: missing' for i in sorted(other.difference(ids))]
+    with Progress(len(ids), f'check {source.path}', 'records', interval=log_interval) as p:
+        for image_id in ids:
+            data = source.read_bytes(image_id)
+            fault = _fault(source, image_id, data)
+            if fault:
+                faults.append(fault)
+            elif target and image_id not in other:
+                faults.append(f'{target.describe(image_id)}: missing')
+            elif target and not _is_same(data, target.read_bytes(image_id)):
+                faults.append(f'{target.describe(image_id)}: not the same as {source.describe(image_id)}')  # fmt: skip
+            p.update()
+    return faults
+
+
+def _fault(store: Store, image_id: int, data: bytes) -> str | None:
+    try:
+        check(store.kind, load_record(data))
+    except ValueError as e:
+        return f'{store.describe(image_id)}: {e}'
+    return None
+
+
+def _is_same(a: bytes, b: bytes) -> bool:
+    """Whether two records hold the same numbers, though other versions of torch wrote them."""
+    if a == b:
+        return True
+    try:
+        x, y = _tensors(load_record(a)), _tensors(load_record(b))
+    except ValueError:
+        return False
+    return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+
+
+def _tensors(record: Record) -> dict[str, torch.Tensor]:
+    return record if isinstance(record, dict) else dict(record=record)
+
+
+def _infer_kind(path: pathlib.Path) -> Kind:
+    """Which kind a store holds, by its first readable record."""
+    store = open_store(path, 'globals')
+    ids = store.ids()
+    if not ids:
+        raise FileNotFoundError(f'{path}: no feature records there')
+    for image_id in ids:
+        try:
+            record = load_record(store.read_bytes(image_id))
+        except ValueError:
+            continue
+        if not isinstance(record, dict):
+            return 'globals'
+        return 'objects' if 'objectness' in record else 'blocks'
+    raise ValueError(f'{path}: none of {len(ids)} records is readable')
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``python -m oadp.features``."""
+    commands = parser.add_subparsers(dest='command', required=True)
+    for name, text in (
+        ('pack', 'copy a folder of .pth files into one packed store (DST ends in .lmdb)'),
+        ('unpack', 'copy a packed store into a folder of .pth files'),
+        ('check', 'look at every record; with DST, compare with its records'),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument('source', type=pathlib.Path, metavar='SRC')
+        command.add_argument(
+            'target', type=pathlib.Path, metavar='DST', nargs='?' if name == 'check' else None
+        )
+
+
+def run_command(command: str, source: pathlib.Path, target: pathlib.Path | None) -> int:
+    """Run ``pack``, ``unpack`` or ``check``; returns the exit status.
+
+    Records that the target has are not copied again, so an interrupted conversion can be repeated.
+    """
+    packed = '.lmdb'
+    if (
+        target is not None
+        and command != 'check'
+        and (target.suffix == packed) != (command == 'pack')
+    ):
+        raise ValueError(
+            f'{command}: {target} should {"" if command == "pack" else "not "}end in {packed}'
+        )
+    kind = _infer_kind(source)
+    stores = open_store(source, kind), None if target is None else open_store(target, kind)
+    faults = []
+    if command != 'check':
+        assert stores[1] is not None
+        faults = convert(stores[0], stores[1])
+    faults += [f for f in verify(*stores) if command == 'check' or not faults]
+    logger = get_logger()
+    for fault in faults:
+        logger.error('%s', fault)
+    logger.info(
+        '%s: %d records of %s in %s, %d faults', command, len(stores[0].ids()), kind, source, len(faults)
+    )  # fmt: skip
+    return 1 if faults else 0
