@@ -18,7 +18,7 @@ from todd.distillers import SelfDistiller, Student
 from torch import Tensor
 
 from ..categories import Categories, get_categories
-from .build import bind_categories
+from .bind import bind_categories
 from .heads import GlobalHead
 
 Losses = dict[str, Any]
