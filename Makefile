@@ -1,0 +1,29 @@
+# `make install` is all that the other targets need, and they call it: a second run takes a second.
+# Its options (PYTHON, TORCH_INDEX, TORCH, OPS) are explained by `tools/install.sh --help`.
+PYTHON_IN_VENV := .venv/bin/python
+
+.PHONY: help install test lint clean
+
+help:
+	@echo 'make install  make .venv (tools/install.sh --help says what can be chosen)'
+	@echo 'make test     run the tests (TESTS="tests/compat -k nms" for some of them)'
+	@echo 'make lint     check style and formatting'
+	@echo 'make clean    remove what tests and tools left; data, weights and .venv stay'
+
+install: export OPS := $(OPS)
+install: export PYTHON := $(PYTHON)
+install: export TORCH := $(TORCH)
+install: export TORCH_INDEX := $(TORCH_INDEX)
+install:
+	@tools/install.sh
+
+test: install
+	$(PYTHON_IN_VENV) -m pytest $(TESTS)
+
+lint: install
+	$(PYTHON_IN_VENV) -m ruff check .
+	$(PYTHON_IN_VENV) -m ruff format --check .
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache *.egg-info
+	find oadp tests tools configs -name __pycache__ -type d -prune -exec rm -rf {} +

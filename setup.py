@@ -1,0 +1,53 @@
+"""The package ``oadp``. Ranges here, the tested versions in requirements.txt."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+# The lower ends are those of the paper's authors (torch 1.12.1, mmcv-full 1.7.0, mmdet 2.25.2).
+REQUIRES = [
+    'clip-anytorch>=2.5',
+    'faster-coco-eval>=1.6',
+    'lmdb>=1.3',
+    'lvis>=0.5.3',
+    'mmcv-full>=1.7.0,<1.8',
+    'mmdet>=2.25.2,<3',
+    'numpy>=1.22,<2',
+    'opencv-python<5',
+    'packaging',
+    'pillow',
+    'platformdirs',
+    'pycocotools>=2.0.4',
+    'rich>=12',
+    'scikit-learn>=1.1.3',
+    'setuptools<70',
+    'supervision>=0.20',
+    'tensorboard>=2.9',
+    'todd_ai>=0.3.0,<0.4',
+    'torch>=1.12.1',
+    'torchvision>=0.13.1',
+    'tqdm>=4.60',
+    'yapf<0.40.2',
+]
+
+EXTRAS = {
+    'dev': ['pytest>=7', 'pytest-timeout>=2', 'ruff>=0.6', 'selenium>=4.20'],
+    'nni': ['filelock<3.12', 'nni>=3.0'],
+    'web': ['gradio>=4.40'],
+}
+
+setup(
+    name='oadp',
+    version='0.1.0',
+    description='Object-Aware Distillation Pyramid for open-vocabulary object detection',
+    long_description=pathlib.Path(__file__).with_name('README.md').read_text(encoding='utf-8')
+    if pathlib.Path(__file__).with_name('README.md').is_file()
+    else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10,<3.13',
+    packages=find_packages(include=['oadp', 'oadp.*']),
+    package_data={'oadp.categories': ['*.json']},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+)
