@@ -1,0 +1,247 @@
+"""Open-vocabulary splits of COCO-format annotations.
+
+Category ids are renumbered to labels: bases first, then novels, from 0. ``STEM.48.json`` (the number
+of bases) holds the annotations of the base classes alone, ``STEM.65.json`` (of all classes) those of
+all, ``STEM.65.min.json`` all of them and only the images that have one. Each lists all categories.
+
+Nearly all of an annotation file is polygons, which stay as they are, so the text of an annotation is
+copied and only its category id replaced (see ``annotation_file``).
+"""
+
+__all__ = ['DATASETS', 'build', 'main']
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TextIO
+
+from . import runtime
+from .annotation_file import AnnotationFile
+from .categories import Categories, get_categories
+
+DATASETS = {
+    'coco': ('coco/annotations', {'instances_train2017': False, 'instances_val2017': True}),
+    'lvis': ('lvis_v1/annotations', {'lvis_v1_train': False, 'lvis_v1_val': False}),
+}
+"""Category set to folder under the data root, and to the stems of its files: whether also ``.min``."""
+
+_NOT_IN_SET = -1  # label of a category that the set leaves out
+_CATEGORY_ID = re.compile(r'"category_id"\s*:\s*\d+')
+_LABEL_LISTS = ('neg_category_ids', 'not_exhaustive_category_ids')  # of LVIS's images
+
+
+def build(
+    path: str | os.PathLike,
+    categories: Categories,
+    out_dir: str | os.PathLike | None = None,
+    with_min: bool = True,
+) -> list[pathlib.Path]:
+    """Write the splits of an annotation file. Each file is written whole or not at all.
+
+    Args:
+        path: a COCO-format (or LVIS-format) file whose categories include all of the set's.
+        categories: the category set.
+        out_dir: where to write; by default beside the source.
+        with_min: whether to write the split without the images that have no annotation.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or a category of the set is not in it.
+    """
+    path = pathlib.Path(path)
+    logger = runtime.get_logger()
+    logger.info('%s: reading %.0f MB', path, path.stat().st_size / 1e6)
+    source = AnnotationFile.read(path)
+    labels = _labels(path, source, categories)
+    out_dir = path.parent if out_dir is None else pathlib.Path(out_dir)
+    splits = {
+        f'{path.stem}.{categories.num_bases}.json': (categories.num_bases, False),
+        f'{path.stem}.{categories.num_all}.json': (categories.num_all, False),
+    }
+    if with_min:
+        splits[f'{path.stem}.{categories.num_all}.min.json'] = (categories.num_all, True)
+    written = []
+    for name, (num_labels, only_annotated) in splits.items():
+        counts = _write(out_dir / name, source, categories, labels, num_labels, only_annotated)
+        logger.info('%s: %d images, %d annotations', out_dir / name, *counts)
+        written.append(out_dir / name)
+    return written
+
+
+def _labels(path: pathlib.Path, source: AnnotationFile, categories: Categories) -> dict[int, int]:
+    """Category id of the file to label; every category of the file has an entry."""
+    found = {c['name'] for c in source.categories}
+    missing = [name for name in categories.all_ if name not in found]
+    if missing:
+        more = ', …' if len(missing) > 10 else ''
+        raise ValueError(
+            f'{path}: {len(missing)} of the {categories.num_all} categories of the set are not in '
+            f'the file, which has {len(found)}: {", ".join(missing[:10])}{more}'
+        )
+    order = {name: label for label, name in enumerate(categories.all_)}
+    labels = {c['id']: order.get(c['name'], _NOT_IN_SET) for c in source.categories}
+    unknown = set(source.category_ids) - labels.keys()
+    if unknown:
+        raise ValueError(
+            f'{path}: annotations have category ids that its categories lack: {sorted(unknown)[:10]}'
+        )
+    return labels
+
+
+def _write(
+    path: pathlib.Path,
+    source: AnnotationFile,
+    categories: Categories,
+    labels: dict[int, int],
+    num_labels: int,
+    only_annotated: bool,
+) -> tuple[int, int]:
+    """Write a split; returns the numbers of images and annotations."""
+    kept = [i for i, c in enumerate(source.category_ids) if 0 <= labels[c] < num_labels]
+    images = source.images
+    if only_annotated:
+        annotated = {source.image_ids[i] for i in kept}
+        images = [image for image in images if image['id'] in annotated]
+    by_name = {c['name']: c for c in source.categories}
+    with _atomic(path) as f:
+        f.write('{"categories": ')
+        _write_list(f, (json.dumps({**by_name[n], 'id': i}) for i, n in enumerate(categories.all_)))
+        f.write(',\n"annotations": ')
+        _write_list(f, (_relabel(source, i, labels[source.category_ids[i]]) for i in kept))
+        f.write(',\n"images": ')
+        _write_list(f, (json.dumps(_relabel_image(image, labels)) for image in images))
+        f.write('}\n')
+    return len(images), len(kept)
+
+
+def _relabel(source: AnnotationFile, index: int, label: int) -> str:
+    text = source.text[source.starts[index] : source.ends[index]]
+    new, count = _CATEGORY_ID.subn(f'"category_id": {label}', text)
+    if count != 1:  # a nested object, or a string, holds the words too
+        new = json.dumps({**json.loads(text), 'category_id': label})
+    return new
+
+
+def _relabel_image(image: dict[str, Any], labels: dict[int, int]) -> dict[str, Any]:
+    lists = {
+        key: [labels[i] for i in image[key] if labels[i] != _NOT_IN_SET]
+        for key in _LABEL_LISTS
+        if key in image
+    }
+    return {**image, **lists}
+
+
+def _write_list(f: TextIO, items: Iterable[str]) -> None:
+    f.write('[')
+    for i, item in enumerate(items):
+        f.write(',\n' if i else '\n')
+        f.write(item)
+    f.write(']')
+
+
+@contextlib.contextmanager
+def _atomic(path: pathlib.Path) -> Iterator[TextIO]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        with temporary.open('w', encoding='utf-8') as f:
+            yield f
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def build_datasets(data_root: pathlib.Path, datasets: Sequence[str]) -> None:
+    """Write the splits of COCO and LVIS, of those files that are there.
+
+    Raises:
+        FileNotFoundError: none is there.
+    """
+    missing, written = [], 0
+    for name in datasets:
+        folder, stems = DATASETS[name]
+        for stem, with_min in stems.items():
+            path = data_root / folder / f'{stem}.json'
+            if path.is_file():
+                written += len(build(path, get_categories(name), with_min=with_min))
+            else:
+                missing.append(path)
+    for path in missing:
+        runtime.get_logger().warning(
+            '%s is not there, so its splits are left out; see "Datasets" in the README', path
+        )
+    if not written:
+        raise FileNotFoundError(
+            f'none of the annotation files is there: {", ".join(map(str, missing))}; '
+            'download them as the README says under "Datasets", or name the folder by --data-root'
+        )
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.build_annotations',
+        description='Split COCO and LVIS annotations into base and novel classes: writes *.48.json, *.65.json, '
+        '*.866.json, *.1203.json beside their sources. With --annotations and --categories: any file of that format.',
+    )
+    parser.add_argument(
+        '--data-root',
+        type=pathlib.Path,
+        default=pathlib.Path('data'),
+        help='folder with coco/ and lvis_v1/ (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--datasets',
+        nargs='+',
+        choices=sorted(DATASETS),
+        default=sorted(DATASETS),
+        help='(default: both)',
+    )
+    parser.add_argument(
+        '--annotations',
+        type=pathlib.Path,
+        nargs='+',
+        metavar='FILE',
+        help='split these files instead: STEM.json to STEM.BASES.json, STEM.ALL.json and STEM.ALL.min.json, '
+        'where BASES and ALL are numbers of categories',
+    )
+    parser.add_argument(
+        '--categories',
+        metavar='SET',
+        help='their category set: a JSON file with base and novel names, coco or lvis',
+    )
+    parser.add_argument(
+        '--out-dir',
+        type=pathlib.Path,
+        help='where to write these splits (default: beside each file)',
+    )
+    args = parser.parse_args(argv)
+    if (args.annotations is None) != (args.categories is None):
+        parser.error('--annotations and --categories go together')
+    if args.out_dir is not None and args.annotations is None:
+        parser.error('--out-dir goes with --annotations')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        if args.annotations is None:
+            build_datasets(args.data_root, args.datasets)
+            return
+        categories = get_categories(args.categories)
+        for path in args.annotations:
+            build(path, categories, args.out_dir)
+    except (OSError, ValueError) as e:
+        sys.exit(f'error: {e}')
+
+
+if __name__ == '__main__':
+    main()

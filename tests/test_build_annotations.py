@@ -1,0 +1,158 @@
+"""Annotation splits against the recorded ones, and on files made to be awkward."""
+
+import json
+import pathlib
+
+import pytest
+
+from oadp import build_annotations
+from oadp.build_annotations import build, main
+from oadp.categories import Categories
+
+CATEGORIES = Categories(bases=('cat', 'red fox'), novels=('owl',))
+
+
+def content(path):
+    return json.loads(pathlib.Path(path).read_text())
+
+
+def test_nine_files_equal_the_recorded_ones(world, golden):
+    main([])
+    expected = sorted((golden / 'expected/annotations').rglob('*.json'))
+    assert len(expected) == 9
+    for path in expected:
+        mine = content(world / 'data' / path.parent.name / 'annotations' / path.name)
+        assert mine == content(path), path.name
+    assert not list(world.rglob('.*.json*')), 'a temporary file is left'
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Two images with three annotations, one without any, one with a class outside of the set."""
+
+    def annotation(id_, image_id, category_id, **more):
+        box = {'bbox': [1.10, 2, 3, 4], 'area': 12.0, 'iscrowd': 0}
+        return {'id': id_, 'image_id': image_id, 'category_id': category_id, **box, **more}
+
+    data = {
+        'info': {'description': 'with "quotes", [brackets] and {braces}', 'list': [1, [2]]},
+        'licenses': [],
+        'annotations': [
+            annotation(1, 10, 7),
+            annotation(2, 10, 3, attributes={'category_id': 3, 'text': '"category_id": 3'}),
+            annotation(3, 30, 5, segmentation={'size': [9, 9], 'counts': r'0]}\\"[{'}),
+            annotation(4, 40, 9),
+        ],
+        'images': [
+            {'id': 10, 'file_name': 'a.jpg', 'neg_category_ids': [9, 3, 7]},
+            {'id': 20, 'file_name': 'é].jpg'},
+            {'id': 30, 'file_name': 'c.jpg'},
+            {'id': 40, 'file_name': 'd.jpg'},
+        ],
+        'categories': [
+            {'id': 3, 'name': 'owl', 'supercategory': 'bird'},
+            {'id': 5, 'name': 'red fox'},
+            {'id': 7, 'name': 'cat'},
+            {'id': 9, 'name': 'dog'},
+        ],
+    }
+    path = tmp_path / 'val.json'
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=1))
+    return path
+
+
+def labels(path):
+    return {a['id']: a['category_id'] for a in content(path)['annotations']}
+
+
+def test_custom_set(source, tmp_path):
+    written = build(source, CATEGORIES, tmp_path / 'out')
+    assert [p.name for p in written] == ['val.2.json', 'val.3.json', 'val.3.min.json']
+    base, all_, least = written
+    assert labels(base) == {1: 0, 3: 1} and labels(all_) == labels(least) == {1: 0, 2: 2, 3: 1}
+    image_ids = [[i['id'] for i in content(p)['images']] for p in written]
+    assert image_ids == [[10, 20, 30, 40], [10, 20, 30, 40], [10, 30]]
+    for path in written:
+        categories = content(path)['categories']
+        assert [(c['id'], c['name']) for c in categories] == [
+            (0, 'cat'),
+            (1, 'red fox'),
+            (2, 'owl'),
+        ]
+    assert categories[2]['supercategory'] == 'bird'
+
+
+def test_all_else_is_kept(source, tmp_path):
+    build(source, CATEGORIES, tmp_path / 'out')
+    before = {a['id']: a for a in content(source)['annotations']}
+    for a in content(tmp_path / 'out/val.3.json')['annotations']:
+        assert {**before[a['id']], 'category_id': a['category_id']} == a
+    images = content(tmp_path / 'out/val.3.json')['images']
+    assert images[0]['neg_category_ids'] == [2, 0], 'the class outside of the set is dropped'
+    assert images[1] == {'id': 20, 'file_name': 'é].jpg'}
+
+
+def test_command_writes_beside_the_file(source, tmp_path):
+    categories = tmp_path / 'categories.json'
+    categories.write_text(json.dumps({'bases': ['cat'], 'novels': []}))
+    main(['--annotations', str(source), '--categories', str(categories)])
+    assert labels(tmp_path / 'val.1.json') == {1: 0}
+    assert {p.name for p in tmp_path.glob('val*')} == {'val.json', 'val.1.json', 'val.1.min.json'}
+
+
+def test_missing_files(world, capsys):
+    (world / 'data/lvis_v1/annotations/lvis_v1_train.json').unlink()
+    (world / 'data/coco/annotations/instances_val2017.json').unlink()
+    main([])
+    names = {p.name for p in (world / 'data').rglob('*.json')}
+    assert {'instances_train2017.48.json', 'lvis_v1_val.1203.json'} < names
+    assert not any(n.startswith(('instances_val2017', 'lvis_v1_train')) for n in names)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(SystemExit, match=r'instances_train2017.json.*lvis_v1_val.json.*"Datasets"'):
+        main(['--data-root', str(tmp_path)])
+    with pytest.raises(SystemExit, match='No such file'):
+        main(['--annotations', str(tmp_path / 'x.json'), '--categories', 'coco'])
+
+
+@pytest.mark.parametrize(
+    ('text', 'match'),
+    [
+        ('', 'the file is empty'),
+        ('[]', "character 0 is '\\[', expected {"),
+        ('{"images": [{"id": 1}', "character 21 is '', expected , or ]"),
+        ('{"annotations": [{"id": 1}]}', "KeyError: 'image_id'"),
+        ('{"images": [}', 'JSONDecodeError'),
+        (
+            '{"images": []}',
+            '3 of the 3 categories of the set are not in the file, which has 0: cat',
+        ),
+        (
+            '{"categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "red fox"}, {"id": 2, "name": "owl"}], '
+            '"annotations": [{"id": 1, "image_id": 1, "category_id": 8}]}',
+            r'category ids that its categories lack: \[8\]',
+        ),
+    ],
+)
+def test_faulty_files(text, match, tmp_path):
+    (tmp_path / 'x.json').write_text(text)
+    with pytest.raises(ValueError, match=match):
+        build(tmp_path / 'x.json', CATEGORIES, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_interrupted_write_leaves_nothing(source, tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build_annotations, '_relabel_image', fail)
+    with pytest.raises(KeyboardInterrupt):
+        build(source, CATEGORIES, tmp_path / 'out')
+    assert not list((tmp_path / 'out').iterdir())
+
+
+@pytest.mark.parametrize('argv', [['--annotations', 'a.json'], ['--out-dir', 'x']])
+def test_options_that_go_together(argv):
+    with pytest.raises(SystemExit):
+        main(argv)
