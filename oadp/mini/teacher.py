@@ -1,0 +1,212 @@
+"""The benchmark's CLIP: small, trained in minutes on captioned crops of all classes.
+
+It is the ``clip`` package's own model class, and its file has the layout of OpenAI's archives, so
+that everything downstream takes it for CLIP. What it learns from are pictures of its own
+(``captions``), never those of the detector.
+"""
+
+__all__ = ['Teacher', 'build_clip', 'main', 'train']
+
+import argparse
+import dataclasses
+import pathlib
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..clip_model import encode_texts, import_clip, save_clip_archive, tokenize
+from ..progress import Progress
+from ..prompts.templates import VILD
+from ..runtime import get_logger
+from .captions import Crop, caption, cut_crops
+from .shapes import BASES, NOVELS
+from .world import Split, draw_split
+
+OUT = pathlib.Path('pretrained/mini/clip.pt')
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+"""CLIP's pixel transform."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """Sizes and schedule.
+
+    Attributes:
+        images: pictures drawn to learn from.
+        windows: crops of each that are not around an object.
+        iterations: steps of the optimiser.
+        alone: of these, the first ones, on crops in which a single class is to be seen.
+        batch: crops of a step.
+        lr: greatest learning rate, of a linear warm-up and a cosine decay.
+        max_scale: bound of the factor of the cosine similarities. Low, so that the names of
+            different classes must be far apart.
+    """
+
+    embedding: int = 64
+    resolution: int = 48
+    patch: int = 8
+    width: int = 64
+    layers: int = 3
+    text_width: int = 64
+    text_layers: int = 2
+    context_length: int = 24
+    images: int = 3000
+    windows: int = 3
+    iterations: int = 1500
+    alone: int = 400
+    batch: int = 128
+    lr: float = 1.5e-3
+    warmup: int = 50
+    weight_decay: float = 0.05
+    max_scale: float = 15.0
+
+
+def build_clip(spec: Teacher) -> nn.Module:
+    """A ``clip.model.CLIP`` with random weights."""
+    model = import_clip().model.CLIP(
+        embed_dim=spec.embedding,
+        image_resolution=spec.resolution,
+        vision_layers=spec.layers,
+        vision_width=spec.width,
+        vision_patch_size=spec.patch,
+        context_length=spec.context_length,
+        vocab_size=49408,  # of CLIP's tokeniser
+        transformer_width=spec.text_width,
+        transformer_heads=spec.text_width // 64,
+        transformer_layers=spec.text_layers,
+    )
+    # CLIP's 0.02 makes all words look alike to a network this small for too long.
+    nn.init.normal_(model.token_embedding.weight, std=0.3)
+    return model
+
+
+def to_pixels(crops: list[Crop]) -> Tensor:
+    """(n, 3, resolution, resolution), normalised as CLIP's inputs."""
+    pixels = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
+    return (pixels.float() - mean) / std
+
+
+def contrast(model: nn.Module, crops: list[Crop], texts: list[str], max_scale: float) -> Tensor:
+    """CLIP's symmetric loss. Crops of the same classes are each other's right answers as well."""
+    images = F.normalize(model.encode_image(to_pixels(crops)), dim=1)
+    distinct = list(dict.fromkeys(texts))
+    tokens = tokenize(distinct, model.context_length)
+    length = int(tokens.argmax(dim=1).max()) + 1
+    encoded = F.normalize(model.encode_text(tokens[:, :length]), dim=1)
+    index = {text: i for i, text in enumerate(distinct)}
+    encoded = encoded[torch.tensor([index[text] for text in texts])]
+
+    groups = {names: i for i, names in enumerate({frozenset(c.names) for c in crops})}
+    group = torch.tensor([groups[frozenset(c.names)] for c in crops])
+    target = (group[:, None] == group).float()
+    target /= target.sum(dim=1, keepdim=True)
+    logits = model.logit_scale.exp().clamp(max=max_scale) * images @ encoded.t()
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, crops: list[Crop]) -> tuple[float, float]:
+    """Percent of crops whose object is the nearest of all class names: of base, of novel ones."""
+    names = BASES + NOVELS
+    texts = [template.format(name) for name in names for template in VILD[::8]]
+    weight = encode_texts(model, texts).view(len(names), -1, model.text_projection.shape[1])
+    images = torch.cat(
+        [model.encode_image(to_pixels(crops[i : i + 256])) for i in range(0, len(crops), 256)]
+    )
+    found = (images @ weight.mean(dim=1).t()).argmax(dim=1)
+    # Where several things are to be seen, any of them is a right answer.
+    right = np.array([names[i] in crop.names for i, crop in zip(found, crops, strict=True)])
+    novel = np.array([crop.names[0] in NOVELS for crop in crops])
+    return float(right[~novel].mean() * 100), float(right[novel].mean() * 100)
+
+
+def _optimizer(model: nn.Module, spec: Teacher) -> tuple[torch.optim.Optimizer, object]:
+    # Words of the vocabulary that no caption uses would decay to nothing: those, biases and scales
+    # are left alone.
+    kept = [p for n, p in model.named_parameters() if p.ndim < 2 or 'embedding' in n]
+    decayed = [p for n, p in model.named_parameters() if p.ndim >= 2 and 'embedding' not in n]
+    groups = [dict(params=decayed), dict(params=kept, weight_decay=0.0)]
+    optimizer = torch.optim.AdamW(
+        groups, spec.lr, betas=(0.9, 0.98), weight_decay=spec.weight_decay
+    )
+
+    def factor(step: int) -> float:
+        done = (step - spec.warmup) / max(spec.iterations - spec.warmup, 1)
+        return min((step + 1) / spec.warmup, 0.5 * (1 + np.cos(np.pi * max(done, 0))) + 1e-3)
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def train(spec: Teacher, seed: int, checks: int = 10) -> nn.Module:
+    """Train a CLIP; a line now and then says how well it knows crops it has not seen.
+
+    Args:
+        seed: of the pictures, the weights and the order. The pictures are none of the detector's.
+        checks: number of those lines.
+    """
+    logger = get_logger()
+    torch.manual_seed(seed)
+    rng = np.random.default_rng([seed, Split.teacher])
+    with Progress(spec.images, 'draw for the teacher', 'images') as progress:
+        crops: list[Crop] = []
+        for scene in draw_split(Split.teacher, spec.images, seed):
+            crops += cut_crops([scene], spec.resolution, rng, windows=spec.windows)
+            progress.update()
+    alone = [crop for crop in crops if len(crop.names) == 1]
+    held_out = list(draw_split(Split.teacher_held_out, 120, seed))
+    near, wide = (
+        cut_crops(held_out, spec.resolution, rng, context=(c, c + 1e-6)) for c in (1.3, 2.83)
+    )
+
+    model = build_clip(spec)
+    optimizer, schedule = _optimizer(model, spec)
+    with Progress(spec.iterations, 'teach the teacher', 'steps') as progress:
+        for step in range(1, spec.iterations + 1):
+            pool = alone if step <= spec.alone else crops
+            batch = [pool[i] for i in rng.integers(len(pool), size=spec.batch)]
+            texts = [caption(crop.names, rng) for crop in batch]
+            loss = contrast(model.train(), batch, texts, spec.max_scale)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            progress.update(loss=loss.item())
+            if step % max(spec.iterations // checks, 1) == 0:
+                logger.info(
+                    'teacher, step %d: loss %.3f; held-out crops, accuracy of base / novel classes: '
+                    'near %.1f / %.1f %%, wide %.1f / %.1f %% (chance %.1f %%)',
+                    step,
+                    loss.item(),
+                    *accuracy(model.eval(), near),
+                    *accuracy(model, wide),
+                    100 / len(BASES + NOVELS),
+                )
+    return model.eval()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.mini.teacher',
+        description="Train the embedded benchmark's CLIP on captioned crops of drawn pictures.",
+    )
+    parser.add_argument('--out', type=pathlib.Path, default=OUT, help='default: %(default)s')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--iterations', type=int, default=Teacher.iterations)
+    parser.add_argument('--images', type=int, default=Teacher.images)
+    args = parser.parse_args(arguments)
+    spec = Teacher(
+        iterations=args.iterations,
+        images=args.images,
+        alone=min(Teacher.alone, args.iterations // 3),
+    )
+    save_clip_archive(train(spec, args.seed), args.out)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,141 @@
+"""The drawn world on disk, in COCO's format, so that all that follows treats it like COCO.
+
+The annotation files hold all classes. What may reach a training run, boxes of base classes alone,
+is split off by ``oadp.build_annotations``, as of any dataset.
+"""
+
+__all__ = ['Split', 'draw_split', 'is_world', 'main', 'write_world']
+
+import argparse
+import enum
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..progress import Progress
+from .scene import Scene, draw_scene
+from .shapes import BASES, NOVELS
+
+ROOT = pathlib.Path('data/mini')
+NUM_TRAIN = 1200
+NUM_VAL = 250
+JPEG_QUALITY = 95
+
+
+class Split(enum.IntEnum):
+    """Which pictures. No two splits share one: the number is a part of each picture's seed."""
+
+    train = 0
+    val = 1
+    teacher = 2
+    teacher_held_out = 3
+
+
+def draw_split(split: Split, count: int, seed: int) -> Iterator[Scene]:
+    """Draw a split's pictures. A picture depends on split, seed and position, not on the count."""
+    for i in range(count):
+        yield draw_scene(np.random.default_rng([seed, split, i]), BASES + NOVELS)
+
+
+def write_world(
+    root: pathlib.Path, seed: int = 0, num_train: int = NUM_TRAIN, num_val: int = NUM_VAL
+) -> None:
+    """Write images, annotations and the category file.
+
+    Args:
+        root: gets ``{train,val}/{id:012d}.jpg``, ``annotations/instances_{train,val}.json`` with
+            boxes of all classes, and ``categories.json``, which names the base and the novel ones.
+        seed: of all that is drawn.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    _write_json(root / 'categories.json', dict(bases=BASES, novels=NOVELS))
+    first_id = 1
+    for split, count in ((Split.train, num_train), (Split.val, num_val)):
+        # The annotation file comes last: where it is, the images are.
+        annotations = root / 'annotations' / f'instances_{split.name}.json'
+        annotations.unlink(missing_ok=True)
+        shutil.rmtree(root / split.name, ignore_errors=True)
+        _write_json(annotations, _write_split(root, split, count, seed, first_id))
+        first_id += count
+
+
+def is_world(root: pathlib.Path, seed: int, num_train: int, num_val: int) -> bool:
+    """Whether ``write_world`` with these arguments has run to its end there."""
+    for split, count in ((Split.train, num_train), (Split.val, num_val)):
+        annotations = root / 'annotations' / f'instances_{split.name}.json'
+        if not annotations.is_file():
+            return False
+        if json.loads(annotations.read_text())['info'] != _info(split, count, seed):
+            return False
+    return True
+
+
+def _info(split: Split, count: int, seed: int) -> dict[str, Any]:
+    return dict(description=f"OADP's drawn world, {split.name}", images=count, seed=seed)
+
+
+def _write_split(
+    root: pathlib.Path, split: Split, count: int, seed: int, first_id: int
+) -> dict[str, Any]:
+    folder = root / split.name
+    folder.mkdir(parents=True)
+    # Neither base nor novel first: as in COCO, ids say nothing of the split.
+    categories = [dict(id=i, name=name) for i, name in enumerate(sorted(BASES + NOVELS), start=1)]
+    ids = {category['name']: category['id'] for category in categories}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    with Progress(count, f'draw {split.name}', 'images') as progress:
+        for image_id, scene in enumerate(draw_split(split, count, seed), start=first_id):
+            name = f'{image_id:012d}.jpg'
+            Image.fromarray(scene.image).save(folder / name, quality=JPEG_QUALITY, subsampling=0)
+            height, width = scene.image.shape[:2]
+            images.append(dict(id=image_id, file_name=name, width=width, height=height))
+            for (x0, y0, x1, y1), area, label in zip(
+                scene.boxes.tolist(), scene.areas.tolist(), scene.names, strict=True
+            ):
+                annotations.append(
+                    dict(
+                        id=len(annotations) + 1,
+                        image_id=image_id,
+                        category_id=ids[label],
+                        bbox=[x0, y0, x1 - x0, y1 - y0],
+                        area=area,
+                        iscrowd=0,
+                    )
+                )
+            progress.update()
+    return dict(
+        info=_info(split, count, seed),
+        images=images,
+        annotations=annotations,
+        categories=categories,
+    )
+
+
+def _write_json(path: pathlib.Path, data: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.part')
+    temporary.write_text(json.dumps(data), encoding='utf-8')
+    temporary.replace(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.mini.world',
+        description='Draw the embedded benchmark: images, COCO annotations, categories.json.',
+    )
+    parser.add_argument('--root', type=pathlib.Path, default=ROOT, help='default: %(default)s')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--train', type=int, default=NUM_TRAIN, help='images; %(default)s')
+    parser.add_argument('--val', type=int, default=NUM_VAL, help='images; %(default)s')
+    args = parser.parse_args(arguments)
+    write_world(args.root, args.seed, args.train, args.val)
+
+
+if __name__ == '__main__':
+    main()
