@@ -5,11 +5,12 @@ mmdet config does it by ``custom_imports = dict(imports=['oadp.dp'])``. Before t
 put in place that mmcv and mmdet need (``oadp.compat``).
 """
 
-__all__ = ['build_detector']
+__all__ = ['build_dataset', 'build_detector']
 
 from ..compat import install, quiet_imports
 
 install()
 with quiet_imports():
-    from . import classifiers, detectors, heads, losses, roi_heads  # noqa: F401
+    from . import classifiers, detectors, heads, losses, pipelines, roi_heads  # noqa: F401
     from .build import build_detector
+    from .datasets import build_dataset

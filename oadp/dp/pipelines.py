@@ -1,0 +1,184 @@
+"""Steps of mmdet's data pipeline: CLIP's features of an image beside its annotations."""
+
+__all__ = ['LoadCLIPFeatures', 'OVFormatBundle']
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from mmcv.parallel import DataContainer
+from mmdet.datasets import PIPELINES
+from mmdet.datasets.pipelines import DefaultFormatBundle, to_tensor
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import runtime
+from ..boxes import any_overlap, is_large_enough
+from ..features import PACKED_SUFFIX, Kind, Record, Store, open_store
+
+_DRY_RUN_OUTPUTS = pathlib.Path('work_dirs/dry_run')
+
+
+class _Source:
+    """Where the features of one kind are: a folder, or several to look in one after the other.
+
+    Args:
+        kind: of the features.
+        data_root: parent of the splits' folders, or one packed file.
+        task_name: the split's folder or packed file in it, or several.
+        val_task_name: the same for the validation split.
+        split: which of the two to read.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        split: Literal['train', 'val'],
+        data_root: str,
+        task_name: str | list[str] | None = None,
+        val_task_name: str | list[str] | None = None,
+    ) -> None:
+        root = pathlib.Path(data_root)
+        names = task_name if split == 'train' else val_task_name
+        if root.suffix == PACKED_SUFFIX and split == 'train':
+            paths = [root]
+        elif names is None or root.suffix == PACKED_SUFFIX:
+            key = 'task_name' if split == 'train' else 'val_task_name'
+            raise ValueError(
+                f'LoadCLIPFeatures: the {split} split of the {kind} is not given by '
+                f'data_root={data_root!r}, {key}={names!r}; name its folder in data_root by {key}'
+            )
+        else:
+            paths = [root / name for name in ([names] if isinstance(names, str) else names)]
+        self._stores = [open_store(path, kind) for path in paths]
+        self._dry_run = runtime.dry_run()
+
+    def read(self, image_id: int) -> Record:
+        for store in self._stores:
+            if image_id in store:
+                return store.read(image_id)
+        if self._dry_run:
+            for store in self._stand_ins():
+                for other_id in store.ids()[:1]:
+                    return store.read(other_id)
+        raise self._stores[0].missing_error(image_id)
+
+    def _stand_ins(self) -> Iterator[Store]:
+        """What may hold another image's record; extraction in ``DRY_RUN`` writes to its own place."""
+        yield from self._stores
+        for store in self._stores:
+            for path in sorted(_DRY_RUN_OUTPUTS.glob(f'**/{store.path}')):
+                yield open_store(path, store.kind)
+
+
+@PIPELINES.register_module()
+class LoadCLIPFeatures:
+    """Add what CLIP sees in an image, from the files of ``oadp.oake``; None leaves a kind out.
+
+    =================  ================================================================
+    ``clip_global``    (d,) fp16, of the image
+    ``clip_blocks``    (n, d) fp16, of its blocks
+    ``block_bboxes``   (n, 4) float32 xyxy pixels, one of ``bbox_fields``
+    ``block_labels``   (n, C) bool: the categories of annotations that overlap a block
+    ``clip_objects``   (m, d) fp16, of its object proposals of at least 4 pixels
+    ``object_bboxes``  (m, 4) float32 xyxy pixels, one of ``bbox_fields``
+    =================  ================================================================
+
+    Stands after ``LoadAnnotations`` and before what moves boxes, such as ``Resize``.
+
+    Args:
+        default: what the three kinds' locations have in common.
+        globals_, blocks, objects: each kind's location: ``data_root`` (parent of the splits, or a
+            packed file), ``task_name`` (a folder or packed file in it, or a list of them to look in
+            one after the other) and ``val_task_name`` (the same for the validation split).
+        split: ``val`` reads ``val_task_name``; set by ``TRAIN_WITH_VAL_DATASET``.
+
+    Raises:
+        ValueError: a location is incomplete, or the step stands at the wrong place.
+        FileNotFoundError: an image has no features (in ``DRY_RUN``, none at all is there).
+    """
+
+    def __init__(
+        self,
+        default: Mapping[str, Any] | None = None,
+        globals_: Mapping[str, Any] | None = None,
+        blocks: Mapping[str, Any] | None = None,
+        objects: Mapping[str, Any] | None = None,
+        split: Literal['train', 'val'] = 'train',
+    ) -> None:
+        locations: dict[Kind, Mapping[str, Any] | None] = dict(
+            globals=globals_, blocks=blocks, objects=objects
+        )
+        self._sources = {
+            kind: _Source(kind, split, **{**(default or {}), **location})
+            for kind, location in locations.items()
+            if location is not None
+        }
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        if 'scale_factor' in results or 'gt_bboxes' not in results:
+            raise ValueError(
+                'LoadCLIPFeatures must stand after LoadAnnotations and before Resize, as its boxes '
+                'are in pixels of the original image'
+            )
+        for kind, source in self._sources.items():
+            record = source.read(results['img_info']['id'])
+            getattr(self, f'_add_{kind}')(results, record)
+        return results
+
+    def _add_globals(self, results: dict[str, Any], record: Tensor) -> None:
+        results['clip_global'] = record
+
+    def _add_blocks(self, results: dict[str, Any], record: dict[str, Tensor]) -> None:
+        boxes = record['bboxes'].float()
+        results['clip_blocks'] = record['embeddings']
+        results['block_labels'] = _labels_within(
+            boxes,
+            torch.from_numpy(results['gt_bboxes']),
+            torch.from_numpy(results['gt_labels']),
+            results['num_classes'],
+        )
+        _add_boxes(results, 'block_bboxes', boxes)
+
+    def _add_objects(self, results: dict[str, Any], record: dict[str, Tensor]) -> None:
+        boxes = record['bboxes'].float()
+        kept = is_large_enough(boxes)
+        results['clip_objects'] = record['embeddings'][kept]
+        _add_boxes(results, 'object_bboxes', boxes[kept])
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({", ".join(self._sources)})'
+
+
+def _add_boxes(results: dict[str, Any], key: str, boxes: Tensor) -> None:
+    results[key] = boxes.numpy()  # mmdet's transforms move NumPy arrays
+    results['bbox_fields'].append(key)
+
+
+def _labels_within(xyxy: Tensor, gt_xyxy: Tensor, gt_labels: Tensor, num_classes: int) -> Tensor:
+    """(n, C) bool: the categories of the annotations that overlap each of n boxes, however little."""
+    overlaps = any_overlap(xyxy, gt_xyxy).int()
+    return (overlaps @ F.one_hot(gt_labels, num_classes).int()) > 0
+
+
+@PIPELINES.register_module()
+class OVFormatBundle(DefaultFormatBundle):
+    """mmdet's formatting, and that of what ``LoadCLIPFeatures`` added."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        results = super().__call__(results)
+        for key in (
+            'clip_blocks',
+            'block_bboxes',
+            'block_labels',
+            'clip_objects',
+            'object_bboxes',
+        ):
+            if key in results:
+                results[key] = DataContainer(to_tensor(results[key]))
+        if 'clip_global' in results:
+            results['clip_global'] = DataContainer(
+                results['clip_global'], stack=True, pad_dims=None
+            )
+        return results
