@@ -145,18 +145,18 @@ class ViLD(TwoStageDetector, Student[SelfDistiller]):
         """The distillation's losses, in float32; the schedule of their weights moves on."""
         if not self._lessons:
             return {}
-        asked = set().union(*self._lessons.values())
-        teacher = {k: _join(v) for k, v in features.items() if k in asked and v is not None}
         student = self.distiller.tensors()
-        missing = asked - set(teacher) - set(student)
-        if missing:
-            raise ValueError(
-                f'the distiller asks for {sorted(missing)}, which the batch lacks: LoadCLIPFeatures '
-                'loads them and Collect hands them on, in the training pipeline'
-            )
-        nothing = {k for k, v in teacher.items() if not len(v)}
         with torch.autocast(next(iter(student.values())).device.type, enabled=False):
+            asked = set().union(*self._lessons.values())
+            teacher = {k: _join(v) for k, v in features.items() if k in asked and v is not None}
+            missing = asked - set(teacher) - set(student)
+            if missing:
+                raise ValueError(
+                    f'the distiller asks for {sorted(missing)}, which the batch lacks: '
+                    'LoadCLIPFeatures loads them and Collect hands them on, in the training pipeline'
+                )
             losses = self.distiller(teacher)
+            nothing = {k for k, v in teacher.items() if not len(v)}
             for name, inputs in self._lessons.items():
                 if inputs & nothing:  # the mean of no element is NaN
                     losses[name] = sum(student[k].sum() for k in inputs & set(student)) * 0
@@ -245,4 +245,4 @@ def _join(features: Tensor | list[Tensor]) -> Tensor:
     """Features by image, (n, d) or (d,) each, to one (rows, d) float32."""
     if isinstance(features, Tensor):
         return features.float()
-    return torch.cat([f.reshape(-1, f.shape[-1]) for f in features]).float()
+    return torch.cat([f.reshape(-1, f.shape[-1]).float() for f in features])
