@@ -10,6 +10,7 @@ __all__ = [
     'dump_dir',
     'get_logger',
     'launch',
+    'nni_trial',
     'train_with_val_dataset',
 ]
 
@@ -137,3 +138,9 @@ def get_logger(name: str = 'oadp', file: os.PathLike | None = None) -> logging.L
     for handler in logger.handlers:
         handler.setFormatter(formatter)
     return logger
+
+
+def nni_trial() -> str | None:
+    """The id of the NNI trial that this process is; None where it is none."""
+    is_trial = os.environ.get('NNI_PLATFORM', 'unittest') != 'unittest'
+    return os.environ.get('NNI_TRIAL_JOB_ID') if is_trial else None

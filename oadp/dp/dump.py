@@ -200,13 +200,13 @@ class Dump:
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
-        self._root = pathlib.Path(root)
-        self.meta = _read_meta(self._root)
+        self.root = pathlib.Path(root)
+        self.meta = _read_meta(self.root)
         self._type = record_type(self.meta.categories.num_all)
 
     def image_ids(self) -> list[int]:
         """Of all images that have a record, ascending."""
-        return sorted(_present(self._root))
+        return sorted(_present(self.root))
 
     def read(self, image_id: int) -> Record:
         """An image's record, float32; only its own pages are read from the disk.
@@ -215,10 +215,10 @@ class Dump:
             FileNotFoundError: the image was not dumped.
             ValueError: a file that is broken or of other categories.
         """
-        path = _record_path(self._root, image_id)
+        path = _record_path(self.root, image_id)
         if not path.is_file():
             raise FileNotFoundError(
-                f'{path}: no record of image {image_id}; run DUMP={self._root} '
+                f'{path}: no record of image {image_id}; run DUMP={self.root} '
                 f'python -m oadp.dp.test … ({_README}) to its end'
             )
         try:

@@ -17,16 +17,25 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from ..categories import Categories
+from .evaluation import MAX_DETECTIONS, coco_metrics, metric_prefixes
 
-_COCO_MAX_DETS = (100, 300, 1000)
-"""Detections a category and image: COCO's own 100 for mAP alone, the last for the others (mmdet)."""
+_LVIS_MAX_DETECTIONS = (300,)
+"""The limit of detections an image (lvis)."""
 
-_LVIS_MAX_DETS = (300,)
-
-_AREAS = ('all', 's', 'm', 'l')
-"""Order of the area axis: any size, under 32², to 96², above (pixels)."""
+_LVIS_FIGURES: dict[str, tuple[float | None, int]] = {
+    '': (None, 0),
+    '50': (0.5, 0),
+    '75': (0.75, 0),
+    's': (None, 1),
+    'm': (None, 2),
+    'l': (None, 3),
+}
+"""Name of a figure: IoU threshold (None: 0.5 to 0.95), position on the axis of areas."""
 
 _FREQUENCIES = ('r', 'c', 'f')
+
+_PRECISION_SHAPE = (10, 101, 4)
+"""IoU thresholds, recalls and areas of a precision array (COCO, LVIS)."""
 
 
 class Detections(NamedTuple):
@@ -112,53 +121,82 @@ class GroundTruth:
                 judged[ann['category_id']].add(ann['image_id'])
         return [sorted(judged[c]) for c in self._category_ids]
 
+    def metric(self, name: str | None = None) -> str:
+        """A metric by its name or a shorter one.
+
+        Args:
+            name: one of :attr:`metrics`; or ``novel_AP50``, ``base_AP50``, ``all_AP50`` (COCO), or
+                ``APr`` and the like (LVIS). None is what the paper reports: novel AP50, or APr.
+
+        Raises:
+            ValueError: there is no such metric; the message lists those that there are.
+        """
+        if self._federated:
+            short = {m.removeprefix('bbox_'): m for m in self.metrics}
+        else:
+            prefixes = metric_prefixes(self._categories)
+            short = {f'{word}_AP50': f'{prefix}bbox_mAP_50' for word, prefix in prefixes.items()}
+        name = name or ('APr' if self._federated else 'novel_AP50')
+        if name not in self.metrics and name not in short:
+            raise ValueError(f'unknown metric {name!r}; choose from {[*short, *self.metrics]}')
+        return short.get(name, name)
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of what :meth:`evaluate` gives, in its order."""
-        return tuple(self._table())
+        return tuple(self._summarise(self._no_precision()))
 
-    def _table(self) -> dict[str, tuple[Sequence[int], dict[str, Any]]]:
-        """Metric name to the labels that it averages over and the arguments of :func:`_mean`."""
-        names = self._categories
-        everything = range(names.num_all)
-        if self._federated:
-            table = {
-                f'bbox_AP{suffix}': (everything, kwargs)
-                for suffix, kwargs in (
-                    ('', {}),
-                    ('50', dict(iou=0.5)),
-                    ('75', dict(iou=0.75)),
-                    *((area, dict(area=area)) for area in _AREAS[1:]),
-                )
-            }
-            for frequency in _FREQUENCIES:
-                labels = [i for i, f in enumerate(self._frequencies) if f == frequency]
-                table[f'bbox_AP{frequency}'] = (labels, {})
-            return table
-        bases, novels = names.num_bases, names.num_novels
-        return {
-            f'COCO_{split}_bbox_mAP_{suffix}': (labels, kwargs)
-            for split, labels in (
-                (f'{bases}_{novels}', everything),
-                (f'{bases}', everything[:bases]),
-                (f'{novels}', everything[bases:]),
-            )
-            for suffix, kwargs in (
-                ('', dict(max_dets=0)),
-                ('50', dict(iou=0.5)),
-                ('75', dict(iou=0.75)),
-                *((area, dict(area=area)) for area in _AREAS[1:]),
-            )
+    @property
+    def _max_detections(self) -> tuple[int, ...]:
+        return _LVIS_MAX_DETECTIONS if self._federated else MAX_DETECTIONS
+
+    def _no_precision(self) -> np.ndarray:
+        """(10, 101, C, 4, limits of detections), −1: nothing judged."""
+        thresholds, recalls, areas = _PRECISION_SHAPE
+        shape = (thresholds, recalls, self._categories.num_all, areas, len(self._max_detections))
+        return np.full(shape, -1.0)
+
+    def _summarise(self, precision: np.ndarray) -> dict[str, float]:
+        if not self._federated:
+            metrics = coco_metrics(precision, self._categories)
+            return {k: v for k, v in metrics.items() if isinstance(v, float)}
+        summary = {
+            f'bbox_AP{name}': _mean(precision[:, :, :, area, 0], iou)
+            for name, (iou, area) in _LVIS_FIGURES.items()
         }
+        for frequency in _FREQUENCIES:
+            summary[f'bbox_AP{frequency}'] = _mean(
+                precision[:, :, self._labels_of(frequency), 0, 0], None
+            )
+        return summary
+
+    def _labels_of(self, frequency: str) -> list[int]:
+        return [i for i, f in enumerate(self._frequencies) if f == frequency]
+
+    def _labels_for(self, metric: str) -> Sequence[int]:
+        """Of the categories that a metric averages over."""
+        labels = range(self._categories.num_all)
+        if self._federated:
+            frequency = metric.removeprefix('bbox_AP')
+            return self._labels_of(frequency) if frequency in _FREQUENCIES else labels
+        prefixes = metric_prefixes(self._categories)
+        if metric.startswith(prefixes['all']):
+            return labels
+        num_bases = self._categories.num_bases
+        return labels[:num_bases] if metric.startswith(prefixes['base']) else labels[num_bases:]
 
     def evaluate(
-        self, detections: Detections, metrics: Collection[str] | None = None
+        self,
+        detections: Detections,
+        metrics: Collection[str] | None = None,
+        image_ids: Collection[int] | None = None,
     ) -> dict[str, float]:
         """Judge detections.
 
         Args:
             detections: of the images of the ground truth; those of others are left out.
             metrics: names; None means all. Only the categories that they need are matched.
+            image_ids: judge these of its images alone; None means all.
 
         Returns:
             Name to a value in [0, 1], or −1 where there is nothing to judge.
@@ -166,36 +204,36 @@ class GroundTruth:
         Raises:
             ValueError: a metric that there is not.
         """
-        table = self._table()
-        wanted = list(table) if metrics is None else list(metrics)
-        unknown = [name for name in wanted if name not in table]
+        known = self.metrics
+        wanted = list(known) if metrics is None else list(metrics)
+        unknown = [name for name in wanted if name not in known]
         if unknown:
-            raise ValueError(f'unknown metrics {unknown}; choose from {[*table]}')
-        labels = sorted({label for name in wanted for label in table[name][0]})
+            raise ValueError(f'unknown metrics {unknown}; choose from {[*known]}')
         order = np.argsort(detections.labels, kind='stable')
         bounds = np.searchsorted(detections.labels[order], np.arange(self._categories.num_all + 1))
-        precision = {
-            label: self._precision(
-                label, detections.select(order[bounds[label] : bounds[label + 1]])
-            )
-            for label in labels
-        }
-        return {
-            name: _mean([precision[label] for label in table[name][0]], **table[name][1])
-            for name in wanted
-        }
+        only = None if image_ids is None else set(image_ids)
+        precision = self._no_precision()
+        for label in sorted({label for name in wanted for label in self._labels_for(name)}):
+            rows = order[bounds[label] : bounds[label + 1]]
+            precision[:, :, label] = self._precision(label, detections.select(rows), only)
+        summary = self._summarise(precision)
+        return {name: summary[name] for name in wanted}
 
-    def _precision(self, label: int, detections: Detections) -> np.ndarray:
-        """(IoU thresholds, recalls, areas, detection limits) of one category; −1 where undefined."""
+    def _precision(
+        self, label: int, detections: Detections, only: set[int] | None
+    ) -> np.ndarray | float:
+        """(10, 101, 4, limits) of one category, or −1 where it is judged in no image."""
         category_id = self._category_ids[label]
         image_ids = self._image_ids if self._judged is None else self._judged[label]
+        if only is not None:
+            image_ids = [i for i in image_ids if i in only]
+        if not image_ids:
+            return -1.0
         found = _Found(detections.select(np.isin(detections.image_ids, image_ids)), category_id)
         evaluator = COCOeval_faster(self._coco, found, 'bbox', lvis_style=self._federated)
         evaluator.params.imgIds = image_ids
         evaluator.params.catIds = [category_id]
-        evaluator.params.maxDets = list(_LVIS_MAX_DETS if self._federated else _COCO_MAX_DETS)
-        if not image_ids:
-            return np.full((len(evaluator.params.iouThrs), 1, len(_AREAS), 1), -1.0)
+        evaluator.params.maxDets = list(self._max_detections)
         evaluator.evaluate()
         evaluator.accumulate()
         return evaluator.eval['precision'][:, :, 0]
@@ -226,14 +264,10 @@ class _Found:
         return self._anns
 
 
-def _mean(
-    precisions: list[np.ndarray], iou: float | None = None, area: str = 'all', max_dets: int = -1
-) -> float:
-    if not precisions:
-        return -1.0
-    values = np.concatenate([p[:, :, _AREAS.index(area), max_dets] for p in precisions], axis=1)
+def _mean(values: np.ndarray, iou: float | None) -> float:
+    """Over the entries that were judged; IoU thresholds are the first axis."""
     if iou is not None:
-        values = values[[round((iou - 0.5) / 0.05)]]
+        values = values[round((iou - 0.5) / 0.05)]
     values = values[values > -1]
     return float(values.mean()) if values.size else -1.0
 

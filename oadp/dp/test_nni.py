@@ -1,0 +1,196 @@
+"""Evaluate one setting of the score fusion on a dump.
+
+    (python|torchrun --nproc_per_node=N) -m oadp.dp.test_nni NAME CONFIG DUMP_DIR
+        [--parameters FILE|JSON] [--objective METRIC] [--images train|val|FILE]
+
+Needs the folder that DUMP=DUMP_DIR python -m oadp.dp.test CONFIG CHECKPOINT wrote, and the config's
+validation annotations. Prints the metrics as a table and writes them to work_dirs/NAME/fusion.json,
+which python -m oadp.dp.test --fusion accepts. As a trial of an NNI experiment (tools/nni_dp_test.py)
+it takes the setting from NNI, reports the objective, and writes work_dirs/NAME/TRIAL.json.
+"""
+
+__all__ = ['evaluate_setting', 'main', 'open_search']
+
+import argparse
+import json
+import logging
+import pathlib
+from typing import Any
+
+import todd
+import torch.distributed as dist
+from rich.console import Console
+from rich.table import Table
+
+from .. import runtime
+from ..categories import get_categories
+from ..config import add_config_arguments, load_config
+from .dump import Dump
+from .fast_eval import GroundTruth
+from .fusion import FusionParameters
+from .search import FusionSearch, choose_images
+
+_DRY_RUN_IMAGES = 5
+
+
+def open_search(
+    config: todd.Config,
+    dump_dir: pathlib.Path,
+    images: str | None = None,
+    world: runtime.World | None = None,
+) -> tuple[FusionSearch, GroundTruth]:
+    """Open a dump for the data set of a config.
+
+    Args:
+        config: whole; its validation annotations are what detections are judged by.
+        dump_dir: what ``DUMP`` was.
+        images: see :func:`choose_images`.
+        world: the processes of the run.
+
+    Raises:
+        FileNotFoundError: no dump, images without a record, or no annotations.
+        ValueError: a dump of other categories.
+    """
+    dump = Dump(dump_dir)
+    categories = get_categories(config.categories)
+    if dump.meta.categories != categories:
+        raise ValueError(
+            f'{dump_dir}: a dump of {dump.meta.categories.num_all} categories, which are not those '
+            f'of the config ({config.categories!r}, {categories.num_all}); give the config that it '
+            'was made with'
+        )
+    dataset = config.validator.dataloader.dataset
+    federated = dataset.type == 'OV_LVIS'
+    ground_truth = GroundTruth(dataset.ann_file, categories, federated)
+    chosen = choose_images(images, ground_truth.image_ids)
+    if runtime.dry_run():
+        chosen = [i for i in chosen if i in set(dump.image_ids())][:_DRY_RUN_IMAGES]
+    if len(chosen) < len(ground_truth.image_ids):
+        ground_truth = GroundTruth(dataset.ann_file, categories, federated, chosen)
+    return FusionSearch(dump, ground_truth, world), ground_truth
+
+
+def evaluate_setting(
+    args: argparse.Namespace, world: runtime.World, logger: logging.Logger
+) -> dict[str, Any]:
+    """One setting from its source to its metrics.
+
+    Returns:
+        ``objective`` (its name), ``value``, ``parameters``, ``metrics`` and ``images`` (their
+        number), on the first process; nothing on others.
+    """
+    trial = runtime.nni_trial()
+    parameters = _parameters(args.parameters, trial, world)
+    config = load_config(args.config, args.override)
+    search, ground_truth = open_search(config, args.dump, args.images, world)
+    objective = ground_truth.metric(args.objective)
+    logger.info('setting: %s', json.dumps(parameters.to_dict()))
+
+    def report(value: float) -> None:
+        logger.info('%s so far: %.4f', objective, value)
+        if trial is not None:
+            _nni().report_intermediate_result(value)
+
+    metrics = search.evaluate(parameters, report=(objective, report), show_progress=trial is None)
+    if not metrics:
+        return {}
+    if trial is not None:
+        _nni().report_final_result(metrics[objective])
+    return dict(
+        objective=objective,
+        value=metrics[objective],
+        parameters=parameters.to_dict(),
+        metrics=metrics,
+        images=len(ground_truth.image_ids),
+    )
+
+
+def _parameters(text: str | None, trial: str | None, world: runtime.World) -> FusionParameters:
+    if text is not None:
+        return FusionParameters.from_text(text)
+    if trial is None:
+        return FusionParameters()
+    # Each call takes another setting from the tuner: one process asks, for all.
+    box: list[Any] = [_nni().get_next_parameter() if world.is_main else None]
+    if world.is_distributed:
+        dist.broadcast_object_list(box)
+    return FusionParameters.from_mapping(box[0])
+
+
+def _nni() -> Any:
+    import nni  # optional, and seconds to import
+
+    return nni
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """As tables: the setting, and the metrics in per cent."""
+    setting = Table('parameter', 'value', title='Score fusion')
+    for name, value in result['parameters'].items():
+        setting.add_row(name, f'{value:.4f}')
+    table = Table('metric', 'AP / %', title=f'{result["images"]} images')
+    for name, value in result['metrics'].items():
+        figure = f'{100 * value:.2f}' if value >= 0 else '-'
+        style = 'bold' if name == result['objective'] else None
+        table.add_row(name, figure, style=style)
+    console = Console()
+    console.print(setting, table)
+
+
+def write_json(path: pathlib.Path, data: Any) -> None:
+    """Atomically, with the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    temporary.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')
+    temporary.replace(path)
+
+
+def add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that a single evaluation and the whole search share."""
+    parser.add_argument(
+        '--objective',
+        metavar='METRIC',
+        help='what counts: a metric of the table, or novel_AP50, base_AP50, all_AP50, APr, …; '
+        'default: what the paper reports (novel AP50, or APr for LVIS)',
+    )
+    parser.add_argument(
+        '--images',
+        metavar='train|val|FILE',
+        help='only one of two fixed halves of the images, or those whose ids are in FILE; so '
+        'that a setting can be found on some images and judged on others',
+    )
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.dp.test_nni',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('name', help='outputs go to work_dirs/NAME')
+    add_config_arguments(parser)
+    parser.add_argument('dump', type=pathlib.Path, help='the folder that DUMP named')
+    parser.add_argument(
+        '--parameters',
+        metavar='FILE|JSON',
+        help='the setting: {"bbox_base_gamma": 0.7, …}; what is left out is as in the paper. '
+        "Default: NNI's in a trial, else the paper's",
+    )
+    add_search_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
+    with runtime.launch() as world:
+        result = evaluate_setting(args, world, runtime.get_logger())
+        if world.is_main:
+            path = work_dir / f'{runtime.nni_trial() or "fusion"}.json'
+            write_json(path, result)
+            print_result(result)
+            print(f'written to {path}')
+
+
+if __name__ == '__main__':
+    main()
