@@ -12,9 +12,9 @@ from oadp.prompts import vild
 def test_equals_the_recorded_embeddings(golden):
     expected = torch.load(golden / 'expected/prompts/vild.pth')
     # names with upper case, underscores, parentheses, hyphens; COCO's beside LVIS's
-    picked = [i for i, n in enumerate(expected['names']) if i % 60 == 0 or '(' in n or n < 'a']
+    picked = list(range(0, len(expected['names']), 40))
+    picked += [expected['names'].index(n) for n in ('CD_player', 'arctic_(type_of_shoe)', 'cow')]
     names = [expected['names'][i] for i in picked]
-    assert {'CD_player', 'arctic_(type_of_shoe)'} < set(names)
     model = load_clip(golden / 'world/pretrained/clip/ViT-B-32.pt')
     embeddings = vild.embed_names(model, names)
     assert torch.allclose(embeddings, expected['embeddings'][picked], atol=1e-6)

@@ -1,0 +1,30 @@
+# Multi-label prompts for OV-COCO, the `ml_coco.pth` of configs/dp/oadp_ov_coco.py.
+#
+#   python -m oadp.prompts.ml_coco [configs/prompts/ml_coco.py]
+#
+# Hyperparameters are the authors'. 4 epochs are 29,572 iterations: minutes an epoch on a GPU, hours
+# on a CPU. Training with the real CLIP on COCO has not been tried here.
+
+categories = 'coco'
+clip = 'pretrained/clip/ViT-B-32.pt'
+out = 'data/prompts/ml_coco.pth'
+
+train = dict(
+    features='data/coco/oake/blocks/train2017',
+    ann_file='data/coco/annotations/instances_train2017.48.json',
+)
+val = dict(  # for mAP alone; None leaves it out
+    features='data/coco/oake/blocks/val2017',
+    ann_file='data/coco/annotations/instances_val2017.65.json',
+)
+num_workers = 2
+
+prompts = dict(context='a photo of a', scaler=20.0, bias=4.0)
+loss = dict(weight=640, gamma_neg=4, gamma_pos=0, clip=0.05)
+optimizer = dict(lr=5e-2, weight_decay=1e-3)
+batch_size = 16  # images, of all processes together
+epochs = 4
+seed = 3407
+
+log_interval = 50  # iterations
+checkpoint_interval = 1000  # iterations

@@ -1,0 +1,102 @@
+"""Learn the multi-label prompts of a category set; writes ``data/prompts/ml_coco.pth`` for COCO.
+
+Under torchrun the processes share the classes (see ``multi_label_training``).
+"""
+
+__all__ = ['main', 'train']
+
+import argparse
+import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
+
+import todd
+import torch
+
+from .. import runtime
+from ..categories import get_categories
+from ..clip_model import load_clip
+from ..config import OverrideAction, load_config, to_plain
+from ..runtime import World
+from .files import output_path, save_prompts
+from .image_labels import read_image_labels
+from .multi_label import MultiLabelPrompts
+from .multi_label_training import MultiLabelTraining
+
+DEFAULT_CONFIG = pathlib.Path('configs/prompts/ml_coco.py')
+_PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not the training's
+
+
+def train(config: todd.Config, world: World, work_dir: pathlib.Path) -> list[dict[str, float]]:
+    """Train by a config and write the prompt file. Returns the history of losses and mAP."""
+    dry_run = runtime.dry_run()
+    settings = {k: v for k, v in to_plain(config).items() if k not in _PATHS}
+    if dry_run:
+        settings['epochs'] = 1
+    categories = get_categories(config.categories)
+    prompts = MultiLabelPrompts(
+        load_clip(config.clip, world.device), categories.all_, **settings['prompts']
+    )
+    splits = [
+        split and read_image_labels(split, categories, world, config.num_workers, dry_run)
+        for split in (config.train, config.val)
+    ]
+    training = MultiLabelTraining(prompts, categories, *splits, settings, world, work_dir)
+    training.run()
+    if world.is_main:
+        with torch.no_grad():
+            embeddings = prompts.embed()
+        out = output_path(config.out)
+        save_prompts(out, prompts.names, embeddings, scaler=prompts.scaler, bias=prompts.bias)
+        runtime.get_logger().info('%s: %d names', out, len(prompts.names))
+    runtime.barrier()
+    return training.history
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.prompts.ml_coco',
+        description='Learn a context for class names from multi-label images. Needs the weights of CLIP, the blocks '
+        'features of OAKE and the annotation splits; opens no image. Writes the prompt file that the config names, and '
+        'a checkpoint under work_dirs/prompts/, from which an interrupted training continues. DRY_RUN=True takes a few '
+        'images and writes under work_dirs/dry_run/.',
+    )
+    parser.add_argument(
+        'config',
+        type=pathlib.Path,
+        nargs='?',
+        default=DEFAULT_CONFIG,
+        help='(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--override',
+        action=OverrideAction,
+        default={},
+        metavar='KEY:VALUE',
+        help='change config keys: .a.b:EXPR for a Python value, .a.b::TEXT for a string',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        config = load_config(args.config, args.override)
+        with runtime.launch() as world:
+            folder = pathlib.Path('work_dirs/dry_run' if runtime.dry_run() else 'work_dirs')
+            work_dir = folder / 'prompts' / args.config.stem
+            if runtime.dry_run():
+                if world.is_main:
+                    shutil.rmtree(work_dir, ignore_errors=True)
+                runtime.barrier()
+            if world.is_main:
+                runtime.get_logger(file=work_dir / 'log.txt')
+            torch.manual_seed(config.seed)
+            train(config, world, work_dir)
+    except (OSError, ValueError) as e:
+        sys.exit(f'error: {e}')
+
+
+if __name__ == '__main__':
+    main()
