@@ -33,9 +33,3 @@ model = dict(
         ),
     ),
 )
-
-trainer = dict(
-    optimizer=dict(
-        paramwise_cfg=dict(custom_keys={'roi_head.bbox_head': dict(lr_mult=0.5)}),
-    ),
-)

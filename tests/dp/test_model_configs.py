@@ -78,3 +78,17 @@ def test_classifiers_are_the_tables(name, prompts, temperatures):
     assert [pathlib.Path(h.prompts).stem for h in heads] == prompts
     found = [(h.scaler.train, h.scaler.val) for h in heads if h.type == 'ViLDClassifier']
     assert found == temperatures
+
+
+@pytest.mark.parametrize(
+    'name,multipliers',
+    [
+        ('vild_ov_coco', {}),
+        ('oadp_ov_coco', {'roi_head.bbox_head': {'lr_mult': 0.5}}),
+        ('oadp_ov_lvis', {}),
+    ],
+)
+def test_learning_rate_of_the_box_head(name, multipliers):
+    optimizer = load_config(ROOT / 'configs' / 'dp' / f'{name}.py').trainer.optimizer
+    found = optimizer.get('paramwise_cfg', {}).get('custom_keys', {})
+    assert {k: dict(v) for k, v in found.items()} == multipliers
