@@ -1,0 +1,124 @@
+"""Reading and writing weights: safely, with a short account of what did not fit, and atomically."""
+
+__all__ = ['load_detector', 'load_weights', 'replace_link', 'staging_folder']
+
+import contextlib
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmcv.runner import wrap_fp16_model
+from torch import Tensor, nn
+
+from .. import runtime
+from ..compat import load_tensors
+from .build import build_detector
+
+_STAGING_PREFIX = '.checkpoint-'
+_LISTED = 5
+
+
+def load_weights(
+    model: nn.Module,
+    path: str | os.PathLike,
+    *,
+    skip_misfits: bool = False,
+    logger: logging.Logger | None = None,
+) -> None:
+    """Load a checkpoint of mmcv's format, or a plain state dict, into a model.
+
+    Keys that are missing or unexpected are logged, as a short list.
+
+    Args:
+        model: the model.
+        path: the checkpoint.
+        skip_misfits: leave out tensors of another shape (a checkpoint to start from) rather than
+            refuse them (one to test).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint, or not of this model.
+    """
+    logger = logger or runtime.get_logger()
+    state = _state_dict(load_tensors(path), path)
+    own = model.state_dict()
+    misfits = [k for k in state if k in own and state[k].shape != own[k].shape]
+    if misfits and not skip_misfits:
+        shapes = [f'{k}: {tuple(state[k].shape)}, not {tuple(own[k].shape)}' for k in misfits]
+        raise ValueError(f'{path}: not a checkpoint of this config; {_short_list(shapes)}')
+    fitting = {k: v for k, v in state.items() if k in own and k not in misfits}
+    if not fitting:
+        raise ValueError(
+            f'{path}: none of its keys is one of the model; it has {_short_list(sorted(state))}, '
+            f'the model {_short_list(sorted(own))}'
+        )
+    model.load_state_dict(fitting, strict=False)
+    faults = dict(
+        missing=sorted(set(own) - set(state)),
+        unexpected=sorted(set(state) - set(own)),
+    )
+    faults['of another shape'] = misfits
+    for fault, keys in faults.items():
+        if keys:
+            logger.warning('%s: %d keys %s: %s', path, len(keys), fault, _short_list(keys))
+    logger.info('%s: loaded %d of %d tensors of the model', path, len(fitting), len(own))
+
+
+def _state_dict(data: Any, path: str | os.PathLike) -> dict[str, Tensor]:
+    state = data.get('state_dict', data) if isinstance(data, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f'{path}: expected a state dict, or a checkpoint that holds `state_dict`')
+    return {k.removeprefix('module.'): v for k, v in state.items()}
+
+
+def _short_list(items: Sequence[str]) -> str:
+    more = f', … ({len(items)} in all)' if len(items) > _LISTED else ''
+    return ', '.join(items[:_LISTED]) + more
+
+
+def load_detector(
+    config: Mapping[str, Any], checkpoint: str | os.PathLike, device: torch.device
+) -> nn.Module:
+    """A trained detector, in evaluation mode.
+
+    On a GPU it computes in fp16 where ``validator.fp16`` is not None.
+
+    Args:
+        config: a whole loaded config.
+        checkpoint: see ``load_weights``.
+        device: where to put it.
+    """
+    detector = build_detector(config)
+    load_weights(detector, checkpoint)
+    if device.type == 'cuda' and config['validator'].get('fp16') is not None:
+        wrap_fp16_model(detector)
+    return detector.to(device).eval()
+
+
+@contextlib.contextmanager
+def staging_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A hidden folder in ``folder`` to write in; what is in it at the end moves to ``folder``.
+
+    So a file is there under its final name whole or not at all. What killed runs left is removed.
+    """
+    folder = pathlib.Path(folder)
+    for left in folder.glob(f'{_STAGING_PREFIX}*'):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING_PREFIX) as name:
+        yield pathlib.Path(name)
+        for file in pathlib.Path(name).iterdir():
+            file.replace(folder / file.name)
+
+
+def replace_link(link: str | os.PathLike, target: str) -> None:
+    """Point a symbolic link to ``target``, in one move."""
+    link = pathlib.Path(link)
+    temporary = link.with_name(f'.{link.name}.{os.getpid()}')
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)

@@ -1,0 +1,135 @@
+"""mmcv's runners and hooks, made to stop and go on without a difference.
+
+mmcv names a checkpoint by the steps done, and then repeats the last of them when it resumes; forgets
+the fp16 loss scale of iteration-based runs; and writes checkpoints under their final names.
+"""
+
+__all__ = ['RUNNERS', 'EvaluationHook', 'SeedHook']
+
+import pathlib
+from typing import Any
+
+import torch.distributed as dist
+from mmcv.runner import EpochBasedRunner, EvalHook, Hook, IterBasedRunner
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..runtime import World
+from .checkpoints import replace_link, staging_folder
+from .inference import predict
+from .loaders import seed_everything
+
+
+class _Resumable:
+    """Stands before a runner of mmcv."""
+
+    _STEPS_AFTER_SAVED = 0
+    """What to add to the number of the step in a checkpoint to get that of the next step."""
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename_tmpl: str | None = None,
+        save_optimizer: bool = True,
+        meta: dict | None = None,
+        create_symlink: bool = True,
+    ) -> None:
+        """Write a checkpoint, atomically; ``latest.pth`` is a link to the newest."""
+        options = {} if filename_tmpl is None else dict(filename_tmpl=filename_tmpl)
+        with staging_folder(out_dir) as folder:
+            super().save_checkpoint(
+                str(folder),
+                save_optimizer=save_optimizer,
+                meta=meta,
+                create_symlink=False,
+                **options,
+            )
+            (file,) = folder.iterdir()
+        if create_symlink:
+            replace_link(pathlib.Path(out_dir) / 'latest.pth', file.name)
+
+    def resume(
+        self, checkpoint: str, resume_optimizer: bool = True, map_location: Any = 'cpu'
+    ) -> None:
+        """Take up a run where a checkpoint left it.
+
+        The learning rate is the config's, at the step: a checkpoint of a run on another number of
+        processes does not bring its own.
+
+        Raises:
+            ValueError: a checkpoint without the state of a run, such as released weights.
+        """
+        data = self.load_checkpoint(checkpoint, map_location=map_location, strict=True)
+        meta = data.get('meta', {})
+        if 'optimizer' not in data or not {'epoch', 'iter'} <= set(meta):
+            raise ValueError(
+                f'{checkpoint}: holds weights but no run to resume; start from it with '
+                '.trainer.load_from instead of .trainer.resume_from'
+            )
+        self._epoch = meta['epoch']
+        self._iter = meta['iter'] + self._STEPS_AFTER_SAVED
+        self.meta.update({k: meta[k] for k in ('fp16', 'hook_msgs') if k in meta})
+        if resume_optimizer:
+            rates = [group['lr'] for group in self.optimizer.param_groups]
+            self.optimizer.load_state_dict(data['optimizer'])
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group['initial_lr'] = rate
+        self.logger.info('resumed %s: epoch %d, step %d', checkpoint, self.epoch, self.iter)
+
+
+class _IterRunner(_Resumable, IterBasedRunner):
+    _STEPS_AFTER_SAVED = 1  # saved after the step, before it is counted
+
+
+class _EpochRunner(_Resumable, EpochBasedRunner):
+    pass
+
+
+RUNNERS = {'IterBasedRunner': _IterRunner, 'EpochBasedRunner': _EpochRunner}
+"""By the name of mmcv's, which configs use."""
+
+
+class SeedHook(Hook):
+    """Makes a step's random numbers depend on the seed, the step and the process alone."""
+
+    def __init__(self, seed: int, world: World) -> None:
+        self._seed = seed
+        self._rank = world.rank
+
+    def before_train_epoch(self, runner: Any) -> None:
+        runner.data_loader.batch_sampler.epoch = runner.epoch
+
+    def before_train_iter(self, runner: Any) -> None:
+        seed_everything(self._seed, runner.iter, self._rank)
+
+
+class EvaluationHook(EvalHook):
+    """mmcv's, on any number of processes, each image once.
+
+    Args:
+        dataloader: this process's, of ``build_val_loader``.
+        world: this process among the others.
+        kwargs: mmcv's ``EvalHook``; ``metric`` and further ones go to ``dataset.evaluate``.
+    """
+
+    def __init__(self, dataloader: Any, world: World, **kwargs) -> None:
+        super().__init__(dataloader, **kwargs)
+        self._world = world
+
+    def _do_evaluate(self, runner: Any) -> None:
+        detector = runner.model.module
+        if self._world.is_distributed:
+            _share_statistics(detector)
+        results = predict(detector, self.dataloader, self._world)
+        if results is not None:
+            runner.log_buffer.output['eval_iter_num'] = len(results)
+            score = self.evaluate(runner, results)
+            if self.save_best and score:
+                self._save_ckpt(runner, score)
+
+
+def _share_statistics(detector: Any) -> None:
+    """Give all processes the BatchNorm statistics of the first, which is the one that saves."""
+    for module in detector.modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            dist.broadcast(module.running_mean, 0)
+            dist.broadcast(module.running_var, 0)

@@ -1,0 +1,37 @@
+"""Train a detector: ``(python|torchrun) -m oadp.dp.train NAME CONFIG [--override …]``."""
+
+import argparse
+import pathlib
+
+from .. import runtime
+from ..config import add_config_arguments, dump_config, load_config
+from .training import prepare
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.dp.train',
+        description='Train a detector. Needs the annotations, images, prompts and CLIP features that '
+        'the config names. Writes config.py, train.log, TensorBoard curves and checkpoints '
+        '(latest.pth is the newest) to work_dirs/NAME, or work_dirs/dry_run/NAME with DRY_RUN.',
+        epilog='Resume with --override .trainer.resume_from::work_dirs/NAME/latest.pth. Environment: '
+        'DRY_RUN=True: a few steps; TRAIN_WITH_VAL_DATASET=True: train on the validation images.',
+    )
+    parser.add_argument('name', help='of the run: its folder under work_dirs/')
+    add_config_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    config = load_config(args.config, args.override)
+    work_dir = pathlib.Path('work_dirs/dry_run' if runtime.dry_run() else 'work_dirs', args.name)
+    with runtime.launch() as world:
+        logger = runtime.get_logger(file=work_dir / 'train.log')
+        if world.is_main:
+            dump_config(config, work_dir / 'config.py')
+        prepare(config, work_dir, world, logger).run()
+
+
+if __name__ == '__main__':
+    main()
