@@ -1,0 +1,57 @@
+"""Mini-batches that cross images."""
+
+__all__ = ['Batch', 'Batcher', 'Segment']
+
+import collections
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .reader import Chunk
+
+_MAX_WAITING = 4  # batches' worth of inputs that may wait for others of their size
+
+
+class Segment(NamedTuple):
+    """A part of a chunk's inputs."""
+
+    chunk: Chunk
+    part: slice
+
+    def __len__(self) -> int:
+        return self.part.stop - self.part.start
+
+
+Batch = list[Segment]
+
+
+class Batcher:
+    """Collects inputs of one size until they fill a mini-batch.
+
+    Args:
+        batch_size: the mini-batch for inputs of a height and width in pixels.
+    """
+
+    def __init__(self, batch_size: Callable[[tuple[int, int]], int]) -> None:
+        self._batch_size = batch_size
+        self._waiting: dict[tuple[int, int], Batch] = collections.defaultdict(list)
+
+    def add(self, chunk: Chunk) -> Iterator[Batch]:
+        """Take a chunk in; the batches that it fills, and others where too many are waiting."""
+        assert chunk.inputs is not None
+        size = chunk.inputs.size_hw
+        batch_size = self._batch_size(size)
+        begin, end = 0, len(chunk.inputs)
+        while begin < end:
+            batch = self._waiting[size]
+            take = min(end - begin, batch_size - sum(map(len, batch)))
+            batch.append(Segment(chunk, slice(begin, begin + take)))
+            begin += take
+            if sum(map(len, batch)) == batch_size:
+                yield self._waiting.pop(size)
+        while sum(len(s) for b in self._waiting.values() for s in b) > _MAX_WAITING * batch_size:
+            yield self._waiting.pop(next(iter(self._waiting)))
+
+    def flush(self) -> Iterator[Batch]:
+        """What is left, size by size."""
+        while self._waiting:
+            yield self._waiting.pop(next(iter(self._waiting)))

@@ -1,0 +1,53 @@
+"""Features of the blocks of images: the whole, and tiles at several scales.
+
+[DRY_RUN=True] (python|torchrun --nproc_per_node=N) -m oadp.oake.blocks oake/blocks configs/oake/blocks.py
+"""
+
+__all__ = ['Blocks']
+
+from collections.abc import Iterator
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import pyramid
+from .command import main
+from .images import ImageInfo
+from .pixels import clip_transform, decode, to_tensor
+from .task import CutPixels, Inputs, Sample, Task
+
+
+class Blocks(Task):
+    """Tiles are windows of a level of the pyramid, which is the level before it, resized."""
+
+    kind = 'blocks'
+
+    def count(self, image: ImageInfo) -> int | None:
+        return image.size_wh and pyramid.num_blocks(image.size_wh, self.resolution)
+
+    def prepare(self, image: ImageInfo) -> Sample:
+        picture = decode(image.file)
+        levels = list(pyramid.levels(picture.size, self.resolution))
+        boxes = [pyramid.whole_image_box(picture.size)]
+        boxes += [box for level in levels for box in level.boxes(self.resolution)]
+        tiles = self._tiles(picture, levels)
+
+        def cut(part: slice) -> Inputs:
+            return CutPixels(torch.stack([next(tiles) for _ in range(part.start, part.stop)]))
+
+        return Sample(len(boxes), dict(bboxes=torch.tensor(boxes)), cut)
+
+    def _tiles(self, picture: Image.Image, levels: list[pyramid.Level]) -> Iterator[Tensor]:
+        side = self.resolution
+        yield clip_transform(picture, side)
+        for level in levels:
+            if picture.size != level.size_wh:
+                picture = picture.resize(level.size_wh, Image.Resampling.BICUBIC)
+            pixels = to_tensor(picture)
+            for x, y in level.offsets:
+                yield pixels[:, y : y + side, x : x + side]
+
+
+if __name__ == '__main__':
+    raise SystemExit(main(Blocks))

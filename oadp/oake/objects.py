@@ -1,0 +1,108 @@
+"""Features of proposals: what CLIP sees of a crop when it looks at the box alone.
+
+[DRY_RUN=True] (python|torchrun --nproc_per_node=N) -m oadp.oake.objects oake/objects configs/oake/objects_coco.py
+"""
+
+__all__ = ['Objects']
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..boxes import is_large_enough
+from .command import main
+from .crops import EXPAND_MODES, ExpandMode, expand, outside_masks
+from .encoder import ImageEncoder
+from .images import ImageInfo, load_proposals
+from .pixels import clip_transform, decode, to_tensor
+from .task import CutPixels, Inputs, Sample, Task, Uncut
+
+DRY_RUN_PROPOSALS = 5  # an image
+
+
+class Objects(Task):
+    """The proposals of at least 4 pixels a side, each in a crop of its own.
+
+    Args:
+        proposals: (n, 5) xyxy in pixels and objectness, by image id.
+        expand_mode: how a proposal becomes a crop, see :func:`~oadp.oake.crops.expand`.
+        max_num: the first ones are enough, as in a dry run.
+
+    Raises:
+        ValueError: unknown ``expand_mode``.
+    """
+
+    kind = 'objects'
+    is_masked = True
+    dataset_keys = ('proposal_file', 'proposal_sorted', 'expand_mode')
+
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        cut_on_device: bool = False,
+        *,
+        proposals: dict[int, np.ndarray],
+        expand_mode: ExpandMode = 'ADAPTIVE',
+        max_num: int | None = None,
+    ) -> None:
+        super().__init__(encoder, cut_on_device)
+        if expand_mode not in EXPAND_MODES:
+            raise ValueError(f'unknown expand_mode {expand_mode!r}; choose from {EXPAND_MODES}')
+        self._proposals = proposals
+        self._expand_mode = expand_mode
+        self._max_num = max_num
+
+    @classmethod
+    def build(
+        cls,
+        encoder: ImageEncoder,
+        cut_on_device: bool,
+        images: list[ImageInfo],
+        is_dry_run: bool,
+        *,
+        proposal_file: str,
+        proposal_sorted: bool = False,
+        expand_mode: ExpandMode = 'ADAPTIVE',
+    ) -> 'Objects':
+        return cls(
+            encoder,
+            cut_on_device,
+            proposals=load_proposals(proposal_file, images, proposal_sorted),
+            expand_mode=expand_mode,
+            max_num=DRY_RUN_PROPOSALS if is_dry_run else None,
+        )
+
+    def _kept(self, image: ImageInfo) -> Tensor:
+        proposals = torch.from_numpy(self._proposals[image.id])
+        return proposals[is_large_enough(proposals[:, :4])][: self._max_num]
+
+    def count(self, image: ImageInfo) -> int:
+        return len(self._kept(image))
+
+    def prepare(self, image: ImageInfo) -> Sample:
+        picture = decode(image.file)
+        proposals = self._kept(image)
+        if not proposals.isfinite().all():
+            raise ValueError(f'{image.file}: proposals that are not finite')
+        xyxy, objectness = proposals.split([4, 1], dim=1)
+        crops = expand(xyxy, picture.size, self.resolution, self._expand_mode)
+        outside = outside_masks(xyxy, crops, self.masked_grid)
+        crops = crops.round().int()  # halves to even, as PIL does
+        if (crops[:, 2:] <= crops[:, :2]).any():
+            raise ValueError(f'{image.file}: proposals whose crop has no pixel')
+        pixels = to_tensor(picture) if self.cut_on_device else None
+
+        def cut(part: slice) -> Inputs:
+            if pixels is not None:
+                return Uncut(pixels, crops[part], self.resolution, outside[part])
+            images = [
+                clip_transform(picture.crop(tuple(box)), self.resolution)
+                for box in crops[part].tolist()
+            ]
+            return CutPixels(torch.stack(images), outside[part])
+
+        return Sample(len(xyxy), dict(bboxes=xyxy, objectness=objectness), cut)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main(Objects))

@@ -1,0 +1,37 @@
+"""Writing records, in a thread beside the encoder."""
+
+__all__ = ['Writer']
+
+import collections
+import concurrent.futures
+
+from ..features import Record, Store
+
+_MAX_WAITING = 8  # records, of at most a few MB each
+
+
+class Writer:
+    """Hands records to a store. Use it as a context manager: at its end all is written.
+
+    Raises:
+        OSError: from ``write`` or at the end, what an earlier write met (a full disk, say).
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._waiting: collections.deque[concurrent.futures.Future] = collections.deque()
+
+    def __enter__(self) -> 'Writer':
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            while self._waiting:
+                self._waiting.popleft().result()
+
+    def write(self, image_id: int, record: Record) -> None:
+        self._waiting.append(self._pool.submit(self._store.write, image_id, record))
+        while len(self._waiting) > _MAX_WAITING:
+            self._waiting.popleft().result()
