@@ -39,7 +39,7 @@ class Categories:
             for name in self.all_
             if not isinstance(name, str) or not name.strip()
         ]
-        counts = collections.Counter(self.all_)
+        counts = collections.Counter(name for name in self.all_ if isinstance(name, str))
         faults += [f'{name!r} is listed {n} times' for name, n in counts.items() if n > 1]
         if faults:
             raise ValueError('bad category set: ' + '; '.join(faults))

@@ -102,7 +102,7 @@ def test_two_processes_average_their_gradients(tmp_path: pathlib.Path) -> None:
     script.write_text(
         textwrap.dedent(
             """
-            import sys, torch
+            import os, sys, torch
             sys.path.insert(0, sys.argv[1])
             from oadp import compat, runtime
             from test_distributed import Model, batch
@@ -112,7 +112,8 @@ def test_two_processes_average_their_gradients(tmp_path: pathlib.Path) -> None:
                 data = batch()
                 data['img'].data[0].mul_(world.rank + 1)
                 model.train_step(data, None)['loss'].backward()
-                print(world.rank, model.module.weight.grad.tolist(), flush=True)
+                line = f'{world.rank} {model.module.weight.grad.tolist()}\\n'
+                os.write(1, line.encode())  # at once, as both write to the same place
             """
         )
     )

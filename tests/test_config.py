@@ -1,0 +1,131 @@
+"""Configs: inheritance, overrides that must name something, and writing back."""
+
+import argparse
+import json
+import pathlib
+
+import pytest
+import todd
+
+from oadp.config import OverrideAction, add_config_arguments, dump_config, load_config, to_plain
+
+BASE = """
+trainer = dict(optimizer=dict(type='SGD', lr=0.01), hooks=[dict(type='A', interval=1), dict(n=2)])
+validator = dict(ann_file='a.json')
+"""
+DERIVED = """
+_base_ = ['base.py']
+trainer = dict(optimizer=dict(lr=0.02))
+seed = 3
+"""
+
+
+@pytest.fixture
+def config_path(tmp_path: pathlib.Path) -> pathlib.Path:
+    (tmp_path / 'base.py').write_text(BASE)
+    (tmp_path / 'derived.py').write_text(DERIVED)
+    return tmp_path / 'derived.py'
+
+
+def test_inheritance(config_path: pathlib.Path) -> None:
+    config = load_config(config_path)
+    assert config.trainer.optimizer.type == 'SGD'
+    assert config.trainer.optimizer.lr == 0.02
+    assert config.seed == 3
+
+
+def test_a_missing_file(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r'no\.py: no such config'):
+        load_config(tmp_path / 'no.py')
+
+
+@pytest.mark.parametrize(
+    'key, value, get',
+    [
+        ('.seed', 4, lambda c: c.seed),
+        ('.trainer.optimizer.lr', 1.0, lambda c: c.trainer.optimizer.lr),
+        ('.trainer.hooks[1].n', 5, lambda c: c.trainer.hooks[1]['n']),
+        ('.trainer["optimizer"].lr', 2.0, lambda c: c.trainer.optimizer.lr),
+        ('.trainer.hooks[-1]', None, lambda c: c.trainer.hooks[-1]),
+        # A component may be given an argument that the config does not spell out.
+        ('.trainer.optimizer.momentum', 0.9, lambda c: c.trainer.optimizer.momentum),
+    ],
+)
+def test_overrides(config_path: pathlib.Path, key: str, value: object, get) -> None:
+    assert get(load_config(config_path, {key: value})) == value
+
+
+@pytest.mark.parametrize(
+    'key, message',
+    [
+        ('.sead', r"no \.sead in the config, which has \['seed', 'trainer', 'validator'\]"),
+        ('.trainer.optimiser.lr', r'no \.optimiser in \.trainer'),
+        ('.trainer.optimizer.lr.x', r'no \.x in \.trainer\.optimizer\.lr, which is 0\.02'),
+        ('.trainer.hooks[2].n', r'no \[2\] in \.trainer\.hooks, which has 2 items'),
+        ('.trainer.hooks[2]', r'no \[2\]'),
+        ('.trainer.hooks.n', r'no \.n in \.trainer\.hooks'),
+        ('seed', 'is not a key'),
+        ('.', 'is not a key'),
+        ('.a.b()', 'is not a key'),
+        ('.seed[open("x")]', 'is not a key'),
+    ],
+)
+def test_bad_overrides(config_path: pathlib.Path, key: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_config(config_path, {key: 1})
+
+
+def test_all_bad_overrides_are_listed(config_path: pathlib.Path) -> None:
+    with pytest.raises(ValueError, match=r"'\.a'.*; .*'\.b'"):
+        load_config(config_path, {'.a': 1, '.b': 2})
+
+
+def parse(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    return parser.parse_args(['config.py', *argv])
+
+
+def test_the_command_line() -> None:
+    args = parse(
+        '--override', '.a.b:1', '.c::data/x.json', '--override', '.d:[1, 2]', '.e:None', '.f:True'
+    )
+    assert args.config == pathlib.Path('config.py')
+    assert args.override == {
+        '.a.b': 1,
+        '.c': 'data/x.json',
+        '.d': [1, 2],
+        '.e': None,
+        '.f': True,
+    }
+    assert parse().override == {}
+    assert parse('--override', '.a:1').override == {'.a': 1}, 'nothing is left of another parser'
+
+
+@pytest.mark.parametrize('text', ['.a', '.a:data/x.json', '.a:1+'])
+def test_bad_command_lines(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse('--override', text)
+    assert '.key::TEXT' in capsys.readouterr().err
+
+
+def test_override_action_is_todds() -> None:
+    assert issubclass(OverrideAction, todd.DictAction)
+
+
+def test_to_plain(config_path: pathlib.Path) -> None:
+    config = load_config(config_path)
+    plain = to_plain(config)
+    assert type(plain) is dict and type(plain['trainer']['hooks'][0]) is dict
+    assert json.loads(json.dumps(plain))['trainer']['optimizer'] == {'type': 'SGD', 'lr': 0.02}
+    plain['trainer']['optimizer']['lr'] = 9
+    assert config.trainer.optimizer.lr == 0.02, 'a deep copy'
+    assert to_plain((1, [2])) == (1, [2])
+
+
+def test_a_written_config_runs_again(config_path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config = load_config(config_path, {'.validator.ann_file': 'b.json'})
+    path = tmp_path / 'work_dirs' / 'x' / 'config.py'
+    dump_config(config, path)
+    assert to_plain(load_config(path)) == to_plain(config)
+    assert [p.name for p in path.parent.iterdir()] == ['config.py']
