@@ -51,6 +51,8 @@ def open_search(
         FileNotFoundError: no dump, images without a record, or no annotations.
         ValueError: a dump of other categories.
     """
+    if runtime.dry_run() and (dump_dir / 'dry_run').is_dir():
+        dump_dir = dump_dir / 'dry_run'
     dump = Dump(dump_dir)
     categories = get_categories(config.categories)
     if dump.meta.categories != categories:
@@ -94,8 +96,6 @@ def evaluate_setting(
     metrics = search.evaluate(parameters, report=(objective, report), show_progress=trial is None)
     if not metrics:
         return {}
-    if trial is not None:
-        _nni().report_final_result(metrics[objective])
     return dict(
         objective=objective,
         value=metrics[objective],
@@ -188,6 +188,8 @@ def main(argv: list[str] | None = None) -> None:
         if world.is_main:
             path = work_dir / f'{runtime.nni_trial() or "fusion"}.json'
             write_json(path, result)
+            if runtime.nni_trial() is not None:
+                _nni().report_final_result(result['value'])
             print_result(result)
             print(f'written to {path}')
 

@@ -1,0 +1,209 @@
+"""Search the score fusion's nine numbers with NNI (TPE), on a dump.
+
+    DUMP=work_dirs/dump python tools/nni_dp_test.py [--config CONFIG] [--max-trials N] [--port 8080]
+
+Needs NNI (pip install nni==3.0) and the folder that DUMP=work_dirs/dump python -m oadp.dp.test wrote.
+Each trial is a run of oadp.dp.test_nni. The web page is on the port while the search runs. When it
+ends, or at Ctrl-C, the best setting is printed and written to work_dirs/NAME/best.json, for
+python -m oadp.dp.test CONFIG CHECKPOINT --fusion work_dirs/NAME/best.json.
+
+The search sees the labels of the images it is judged on: give --images train, and judge the result
+by python -m oadp.dp.test_nni --images val, for a figure of images that it has not seen.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import shlex
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # a checkout need not be installed
+
+from oadp import runtime  # noqa: E402
+from oadp.config import OverrideAction, load_config  # noqa: E402
+from oadp.dp.fusion import RANGES, FusionParameters  # noqa: E402
+from oadp.dp.test_nni import (  # noqa: E402
+    add_search_arguments,
+    open_search,
+    print_result,
+    write_json,
+)
+
+POLL_SECONDS = 2
+MOST_FAILURES = 3
+"""Failed trials after which the search is given up, where none has succeeded."""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='tools/nni_dp_test.py',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--name', default='nni/dp_test', help='outputs go to work_dirs/NAME')
+    parser.add_argument(
+        '--config', type=pathlib.Path, default=pathlib.Path('configs/dp/oadp_ov_coco.py')
+    )
+    parser.add_argument('--override', action=OverrideAction, default={}, metavar='KEY:VALUE')
+    parser.add_argument('--max-trials', type=int, default=100, metavar='N')
+    parser.add_argument('--concurrency', type=int, default=1, metavar='N', help='trials at a time')
+    parser.add_argument('--port', type=int, default=8080, help="of NNI's web page")
+    add_search_arguments(parser)
+    args = parser.parse_args(argv)
+    for option in ('max_trials', 'concurrency'):
+        if getattr(args, option) < 1:
+            parser.error(f'--{option.replace("_", "-")}: expected at least 1')
+    return args
+
+
+def check_environment(port: int) -> pathlib.Path:
+    """The dump's folder, after what the search needs apart from it has been found.
+
+    Raises:
+        SystemExit: NNI is not installed, ``DUMP`` is not set, or the port is taken.
+    """
+    faults = []
+    if importlib.util.find_spec('nni') is None:
+        faults.append('NNI is not installed: pip install nni==3.0 (the extra `nni` of setup.py)')
+    if (dump_dir := runtime.dump_dir()) is None:
+        faults.append('DUMP is not set: DUMP=work_dirs/dump python tools/nni_dp_test.py')
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(('', port))
+        except OSError as e:
+            faults.append(f'port {port} cannot be used ({e.strerror}): give another with --port')
+    if faults:
+        raise SystemExit('\n'.join(faults))
+    assert dump_dir is not None
+    return dump_dir
+
+
+def evaluate_default(args: argparse.Namespace, dump_dir: pathlib.Path) -> dict[str, Any]:
+    """The paper's setting, as a trial's result: what is to be beaten, and a test of the inputs."""
+    search, ground_truth = open_search(
+        load_config(args.config, args.override), dump_dir, args.images
+    )
+    objective = ground_truth.metric(args.objective)
+    parameters = FusionParameters()
+    metrics = search.evaluate(parameters, show_progress=True)
+    return dict(
+        objective=objective,
+        value=metrics[objective],
+        parameters=parameters.to_dict(),
+        metrics=metrics,
+        images=len(ground_truth.image_ids),
+    )
+
+
+def trial_command(args: argparse.Namespace, dump_dir: pathlib.Path) -> str:
+    """Shell command of a trial, in the directory where the search was started."""
+    words: list[object] = [sys.executable, '-m', 'oadp.dp.test_nni']
+    words += [args.name, args.config, dump_dir]
+    for option in ('objective', 'images'):
+        if (value := getattr(args, option)) is not None:
+            words += [f'--{option}', value]
+    if args.override:
+        words += ['--override', *(f'{k}:{v!r}' for k, v in args.override.items())]
+    command = shlex.join(map(str, words))
+    threads = max(1, (os.cpu_count() or 1) // args.concurrency)
+    return (
+        f'cd {shlex.quote(os.getcwd())} && OMP_NUM_THREADS={threads} '
+        f'PYTHONPATH={shlex.quote(str(ROOT))}:$PYTHONPATH {command}'
+    )
+
+
+def make_experiment(args: argparse.Namespace, command: str, folder: pathlib.Path) -> Any:
+    """An NNI experiment on this machine that is yet to be started."""
+    from nni.experiment import Experiment
+
+    experiment = Experiment('local')
+    config = experiment.config
+    config.experiment_name = args.name
+    config.experiment_working_directory = folder.resolve()
+    config.trial_command = command
+    config.trial_code_directory = ROOT / 'tools'  # NNI asks for one; the command goes elsewhere
+    config.search_space = {
+        name: dict(_type='uniform', _value=[*bounds]) for name, bounds in RANGES.items()
+    }
+    config.tuner.name = 'TPE'
+    config.tuner.class_args = dict(optimize_mode='maximize')
+    config.max_trial_number = args.max_trials
+    config.trial_concurrency = args.concurrency
+    return experiment
+
+
+def run_experiment(experiment: Any, port: int) -> list[Any]:
+    """Run to the end or to Ctrl-C, and stop it; NNI's ``TrialResult`` of each finished trial.
+
+    Raises:
+        RuntimeError: the first trials failed, or NNI did.
+    """
+    logger = runtime.get_logger()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    experiment.start(port)
+    results: list[Any] = []
+    try:
+        while True:
+            status, jobs = experiment.get_status(), experiment.list_trial_jobs()
+            if len(found := experiment.export_data()) > len(results):
+                results = found
+                best = max(r.value for r in results)
+                logger.info('%d trials done, best objective %.4f', len(results), best)
+            failed = [job for job in jobs if job.status == 'FAILED']
+            if status == 'ERROR' or (len(failed) >= MOST_FAILURES and not results):
+                raise RuntimeError(_describe_failure(status, failed))
+            if status in ('DONE', 'STOPPED'):
+                break
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        logger.warning('stopped before the end, after %d trials', len(results))
+    finally:
+        experiment.stop()
+    return results
+
+
+def _describe_failure(status: str, failed: list[Any]) -> str:
+    if not failed:
+        return f'the NNI experiment ended with status {status}; see nni/*/log in its folder'
+    log = pathlib.Path(failed[0].logPath.removeprefix('file:')) / 'trial.stderr'
+    tail = log.read_text(errors='replace')[-2000:] if log.is_file() else 'which is not there'
+    return (
+        f'{len(failed)} trials failed and none succeeded; the first one ends with ({log}):\n{tail}'
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    dump_dir = check_environment(args.port)
+    work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
+    default = evaluate_default(args, dump_dir)
+    print(f'default setting: {default["objective"]} {default["value"]:.4f}')
+
+    experiment = make_experiment(args, trial_command(args, dump_dir), work_dir / 'nni')
+    trials = run_experiment(experiment, args.port)
+
+    results = [json.loads((work_dir / f'{t.trialJobId}.json').read_text()) for t in trials]
+    best = max([default, *results], key=lambda result: result['value'])
+    write_json(
+        work_dir / 'best.json',
+        dict(best, default_value=default['value'], trials=len(results), experiment=experiment.id),
+    )
+    print_result(best)
+    if best is default:
+        print(f'none of {len(results)} trials was better than the default setting')
+    print(
+        f'{best["objective"]}: {best["value"]:.4f} (default {default["value"]:.4f}); '
+        f'written to {work_dir / "best.json"}, for oadp.dp.test --fusion'
+    )
+
+
+if __name__ == '__main__':
+    main()
