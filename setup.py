@@ -1,6 +1,7 @@
 """The package ``oadp``. Ranges here, the tested versions in requirements.txt."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
@@ -36,18 +37,19 @@ EXTRAS = {
     'web': ['gradio>=4.40'],
 }
 
+
+def _read(name: str) -> str:
+    return (pathlib.Path(__file__).parent / name).read_text(encoding='utf-8')
+
+
 setup(
     name='oadp',
-    version='0.1.0',
+    version=re.search(r"__version__ = '(.+)'", _read('oadp/__init__.py'))[1],
     description='Object-Aware Distillation Pyramid for open-vocabulary object detection',
-    long_description=pathlib.Path(__file__).with_name('README.md').read_text(encoding='utf-8')
-    if pathlib.Path(__file__).with_name('README.md').is_file()
-    else '',
-    long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['oadp', 'oadp.*']),
-    package_data={'oadp.categories': ['*.json']},
+    package_data={'': ['*.json']},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

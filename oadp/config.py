@@ -40,6 +40,7 @@ def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such config; the shipped ones are under configs/')
     config = todd.Config.load(path)
+    config.pop('__doc__', None)  # the file's docstring, which is no setting
     faults = []
     for key, value in (overrides or {}).items():
         try:

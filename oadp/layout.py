@@ -50,19 +50,32 @@ def layout() -> list[Entry]:
     """Everything that the README's workflow reads, in the order of the README."""
     downloads = [
         Entry(str(DOWNLOADS[name].path), f'python -m oadp.pretrained {name}', used_by)
-        for name, used_by in (('clip', 'oake, prompts, detect'), ('resnet50', 'dp: ViLD'))
+        for name, used_by in (('clip', 'oake, prompts, detect'), ('resnet50', 'training of an RPN'))
     ]
     by_hand = [
-        Entry(_join(group), f'by hand: oadp.pretrained {name}', used_by)
-        for name, start, used_by in (
-            ('soco', 'pretrained', 'dp: OADP'),
-            ('detpro', 'pretrained', 'prompts.detpro'),
-            ('ml_coco', 'data', 'dp: OADP on COCO'),
-            ('proposals', f'{_COCO}/proposals/rpn', 'oake.objects, dp'),
-            ('proposals', f'{_COCO}/proposals/oln', 'oake.objects, dp'),
-            ('proposals', _LVIS, 'oake.objects, dp on LVIS'),
+        Entry(
+            _join([str(p) for p in BY_HAND[name].paths if str(p).startswith(start)]),
+            source,
+            used_by,
         )
-        if (group := [str(p) for p in BY_HAND[name].paths if str(p).startswith(start)])
+        for name, start, source, used_by in (
+            ('soco', 'pretrained', 'oadp.pretrained soco says', 'dp'),
+            ('detpro', 'pretrained', 'oadp.pretrained detpro says', 'prompts.detpro'),
+            ('ml_coco', 'data', 'python -m oadp.prompts.ml_coco', 'dp: OADP on COCO'),
+            (
+                'proposals',
+                f'{_COCO}/proposals/oln',
+                'oadp.pretrained proposals says',
+                'oake.objects',
+            ),
+            (
+                'proposals',
+                f'{_COCO}/proposals/rpn',
+                'oadp.pretrained proposals says',
+                'in place of oln',
+            ),
+            ('proposals', _LVIS, 'oadp.pretrained proposals says', 'oake.objects on LVIS'),
+        )
     ]
     return [
         Entry(f'{_COCO}/{_BOTH}', 'cocodataset.org', 'oake, dp'),

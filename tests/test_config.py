@@ -14,6 +14,7 @@ trainer = dict(optimizer=dict(type='SGD', lr=0.01), hooks=[dict(type='A', interv
 validator = dict(ann_file='a.json')
 """
 DERIVED = """
+'What the file is for.'
 _base_ = ['base.py']
 trainer = dict(optimizer=dict(lr=0.02))
 seed = 3
@@ -32,6 +33,7 @@ def test_inheritance(config_path: pathlib.Path) -> None:
     assert config.trainer.optimizer.type == 'SGD'
     assert config.trainer.optimizer.lr == 0.02
     assert config.seed == 3
+    assert set(config) == {'trainer', 'validator', 'seed'}, 'a docstring is no setting'
 
 
 def test_a_missing_file(tmp_path: pathlib.Path) -> None:
