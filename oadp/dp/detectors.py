@@ -50,7 +50,8 @@ class ViLD(TwoStageDetector, Student[SelfDistiller]):
         categories = _look_up(categories)
         super().__init__(*args, roi_head=bind_categories(roi_head, categories), **kwargs)
         self.CLASSES = categories.all_
-        self._lessons: dict[str, set[str]] = {}
+        self._lessons: dict[str, set[str]] = {}  # what each loss is computed from
+        self._asked: set[str] = set()  # features of the batch, and hooks
         if distiller is not None:
             self._build_distiller(distiller)
 
@@ -63,6 +64,8 @@ class ViLD(TwoStageDetector, Student[SelfDistiller]):
             )
         Student.__init__(self, Config(distiller))
         self._lessons = {loss.name: loss.spec.inputs for loss in self.distiller['losses']}
+        adapts = self.distiller['adapts'].spec
+        self._asked = adapts.inputs.union(*self._lessons.values()) - adapts.outputs
 
     def forward_train(
         self,
@@ -125,9 +128,9 @@ class ViLD(TwoStageDetector, Student[SelfDistiller]):
     def _paired(
         self, kind: str, boxes: list[Tensor] | None, features: list[Tensor] | None
     ) -> list[Tensor] | None:
-        """The boxes, once it is sure that each has its feature; None where no one asks for them."""
-        if not any(f'clip_{kind}s' in inputs for inputs in self._lessons.values()):
-            return None
+        """The boxes, once it is sure that each has its feature, where a lesson asks for those."""
+        if f'clip_{kind}s' not in self._asked:
+            return boxes
         if boxes is None or features is None:
             raise ValueError(
                 f'the distiller asks for {kind}_bboxes and clip_{kind}s, which the batch lacks: '
@@ -147,9 +150,10 @@ class ViLD(TwoStageDetector, Student[SelfDistiller]):
             return {}
         student = self.distiller.tensors()
         with torch.autocast(next(iter(student.values())).device.type, enabled=False):
-            asked = set().union(*self._lessons.values())
-            teacher = {k: _join(v) for k, v in features.items() if k in asked and v is not None}
-            missing = asked - set(teacher) - set(student)
+            teacher = {
+                k: _join(v) for k, v in features.items() if k in self._asked and v is not None
+            }
+            missing = self._asked - set(teacher) - set(student)
             if missing:
                 raise ValueError(
                     f'the distiller asks for {sorted(missing)}, which the batch lacks: '

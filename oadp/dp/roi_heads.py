@@ -251,12 +251,18 @@ class OADPRoIHead(ViLDEnsembleRoIHead):
         """The losses of ``ViLDEnsembleRoIHead``, and the block head's.
 
         Args:
-            block_bboxes: each image's (m, 4) xyxy blocks in the network's input; None leaves the
-                block head out.
+            block_bboxes: each image's (m, 4) xyxy blocks in the network's input.
             block_labels: each image's (m, C) bool, which categories a block holds.
+
+        Raises:
+            ValueError: the batch lacks either.
         """
+        if block_bboxes is None or block_labels is None:
+            raise ValueError(
+                'the block head asks for block_bboxes and block_labels, which the batch lacks: '
+                'LoadCLIPFeatures loads them and Collect hands them on, in the training pipeline'
+            )
         losses = super().forward_train(x, *args, **kwargs)
-        if block_bboxes is not None:
-            logits, _ = self._block_head(self._roi_features(x, block_bboxes))
-            losses.update(self._block_head.loss(logits, torch.cat(block_labels)))
+        logits, _ = self._block_head(self._roi_features(x, block_bboxes))
+        losses.update(self._block_head.loss(logits, torch.cat(block_labels)))
         return losses

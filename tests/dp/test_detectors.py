@@ -109,10 +109,11 @@ def test_a_detector_that_no_one_teaches(tiny_config, tiny_batch):
     [
         (dict(clip_objects=None), 'object_bboxes and clip_objects, which the batch lacks'),
         (dict(block_bboxes=None), 'block_bboxes and clip_blocks, which the batch lacks'),
+        (dict(block_labels=None), 'block_bboxes and block_labels, which the batch lacks'),
         (dict(clip_global=None), r"\['clip_global'\], which the batch lacks"),
         (dict(object_bboxes=[torch.ones(1, 4)] * 2), r'differ in number.*\[1, 1\] and \[4, 3\]'),
     ],
-    ids=['no object features', 'no blocks', 'no image feature', 'counts differ'],
+    ids=['no object features', 'no blocks', 'no block labels', 'no image feature', 'counts differ'],
 )
 def test_incomplete_batches(tiny_config, tiny_batch, change, match):
     with pytest.raises(ValueError, match=match):
@@ -179,6 +180,26 @@ def test_half_precision(tiny_config, tiny_batch):
         if name.startswith(('loss_clip', 'loss_block', 'loss_global')):
             assert half[name].dtype == torch.float32
             assert half[name].item() == pytest.approx(value.item(), rel=0.05), name
+
+
+def test_labels_teach_without_the_lessons(tiny_config, tiny_batch):
+    """Blocks and images are classified by their labels, whatever is distilled."""
+    tiny_config.model.distiller = None
+    for key in ('clip_objects', 'clip_blocks', 'clip_global'):
+        del tiny_batch[key]
+    losses = build(tiny_config).forward_train(**tiny_batch)
+    assert losses['loss_block'] > 0 and losses['loss_global'] > 0
+    assert not any(name.startswith('loss_clip') for name in losses)
+
+
+def test_lesson_on_an_adapted_feature(tiny_config, tiny_batch):
+    """todd's adapts may stand between the batch and a loss."""
+    distiller = tiny_config.model.distiller
+    before = build(tiny_config).eval().forward_train(**tiny_batch)
+    distiller.adapts = dict(detached=dict(inputs=('clip_objects',), action=dict(type='Detach')))
+    distiller.losses.loss_clip_objects.inputs = ('objects', 'detached')
+    after = build(tiny_config).eval().forward_train(**tiny_batch)
+    assert after['loss_clip_objects'] == before['loss_clip_objects']
 
 
 def test_distiller_that_hooks_what_is_not_there(tiny_config):
