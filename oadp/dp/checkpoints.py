@@ -1,14 +1,11 @@
 """Reading and writing weights: safely, with a short account of what did not fit, and atomically."""
 
-__all__ = ['load_detector', 'load_weights', 'replace_link', 'staging_folder']
+__all__ = ['load_detector', 'load_weights', 'save_checkpoint']
 
-import contextlib
 import logging
 import os
 import pathlib
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +16,7 @@ from .. import runtime
 from ..compat import load_tensors
 from .build import build_detector
 
-_STAGING_PREFIX = '.checkpoint-'
+_TEMPORARY_PREFIX = '.writing-'
 _LISTED = 5
 
 
@@ -58,9 +55,11 @@ def load_weights(
             f'the model {_short_list(sorted(own))}'
         )
     model.load_state_dict(fitting, strict=False)
+    # mmcv saves buffers that are not persistent, too: here, the text embeddings.
+    buffers = {name for name, _ in model.named_buffers()}
     faults = dict(
         missing=sorted(set(own) - set(state)),
-        unexpected=sorted(set(state) - set(own)),
+        unexpected=sorted(set(state) - set(own) - buffers),
     )
     faults['of another shape'] = misfits
     for fault, keys in faults.items():
@@ -100,25 +99,20 @@ def load_detector(
     return detector.to(device).eval()
 
 
-@contextlib.contextmanager
-def staging_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A hidden folder in ``folder`` to write in; what is in it at the end moves to ``folder``.
+def save_checkpoint(path: str | os.PathLike, data: Mapping[str, Any], *, link: bool = True) -> None:
+    """Write a checkpoint, atomically: under its name it is whole or not at all.
 
-    So a file is there under its final name whole or not at all. What killed runs left is removed.
+    Args:
+        path: its folder must exist.
+        data: mmcv's ``meta``, ``state_dict`` and ``optimizer``.
+        link: let ``latest.pth`` beside it point to it.
     """
-    folder = pathlib.Path(folder)
-    for left in folder.glob(f'{_STAGING_PREFIX}*'):
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING_PREFIX) as name:
-        yield pathlib.Path(name)
-        for file in pathlib.Path(name).iterdir():
-            file.replace(folder / file.name)
-
-
-def replace_link(link: str | os.PathLike, target: str) -> None:
-    """Point a symbolic link to ``target``, in one move."""
-    link = pathlib.Path(link)
-    temporary = link.with_name(f'.{link.name}.{os.getpid()}')
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(link)
+    path = pathlib.Path(path)
+    for left in path.parent.glob(f'{_TEMPORARY_PREFIX}*'):
+        left.unlink(missing_ok=True)  # of a run that was killed
+    temporary = path.with_name(f'{_TEMPORARY_PREFIX}{path.name}')
+    torch.save(data, temporary)
+    temporary.replace(path)
+    if link:
+        temporary.symlink_to(path.name)
+        temporary.replace(path.with_name('latest.pth'))

@@ -7,14 +7,17 @@ the fp16 loss scale of iteration-based runs; and writes checkpoints under their 
 __all__ = ['RUNNERS', 'EvaluationHook', 'SeedHook']
 
 import pathlib
+import time
 from typing import Any
 
+import mmcv
 import torch.distributed as dist
 from mmcv.runner import EpochBasedRunner, EvalHook, Hook, IterBasedRunner
+from mmcv.runner.checkpoint import weights_to_cpu
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..runtime import World
-from .checkpoints import replace_link, staging_folder
+from .checkpoints import save_checkpoint
 from .inference import predict
 from .loaders import seed_everything
 
@@ -22,8 +25,13 @@ from .loaders import seed_everything
 class _Resumable:
     """Stands before a runner of mmcv."""
 
+    _FILE = ''
+    """Name of a checkpoint, with the number of what was done."""
     _STEPS_AFTER_SAVED = 0
     """What to add to the number of the step in a checkpoint to get that of the next step."""
+
+    def _done(self) -> int:
+        raise NotImplementedError
 
     def save_checkpoint(
         self,
@@ -33,19 +41,27 @@ class _Resumable:
         meta: dict | None = None,
         create_symlink: bool = True,
     ) -> None:
-        """Write a checkpoint, atomically; ``latest.pth`` is a link to the newest."""
-        options = {} if filename_tmpl is None else dict(filename_tmpl=filename_tmpl)
-        with staging_folder(out_dir) as folder:
-            super().save_checkpoint(
-                str(folder),
-                save_optimizer=save_optimizer,
-                meta=meta,
-                create_symlink=False,
-                **options,
-            )
-            (file,) = folder.iterdir()
-        if create_symlink:
-            replace_link(pathlib.Path(out_dir) / 'latest.pth', file.name)
+        """Write a checkpoint in mmcv's format, atomically; ``latest.pth`` links to the newest.
+
+        Its keys are those of ``state_dict()``, without the text embeddings, which mmcv would save.
+        """
+        model = self.model.module
+        data = dict(
+            meta={
+                **self.meta,
+                **(meta or {}),
+                'epoch': self.epoch + 1,
+                'iter': self.iter,
+                'mmcv_version': mmcv.__version__,
+                'time': time.asctime(),
+                'CLASSES': getattr(model, 'CLASSES', None),
+            },
+            state_dict=weights_to_cpu(model.state_dict()),
+        )
+        if save_optimizer:
+            data['optimizer'] = self.optimizer.state_dict()
+        name = (filename_tmpl or self._FILE).format(self._done())
+        save_checkpoint(pathlib.Path(out_dir) / name, data, link=create_symlink)
 
     def resume(
         self, checkpoint: str, resume_optimizer: bool = True, map_location: Any = 'cpu'
@@ -77,11 +93,18 @@ class _Resumable:
 
 
 class _IterRunner(_Resumable, IterBasedRunner):
+    _FILE = 'iter_{}.pth'
     _STEPS_AFTER_SAVED = 1  # saved after the step, before it is counted
+
+    def _done(self) -> int:
+        return self.iter + 1
 
 
 class _EpochRunner(_Resumable, EpochBasedRunner):
-    pass
+    _FILE = 'epoch_{}.pth'
+
+    def _done(self) -> int:
+        return self.epoch + 1
 
 
 RUNNERS = {'IterBasedRunner': _IterRunner, 'EpochBasedRunner': _EpochRunner}

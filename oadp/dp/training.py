@@ -124,7 +124,8 @@ def _build_model(
 ) -> nn.Module:
     seed_everything(trainer['seed'])
     model = build_detector(config)
-    get_mmcv_logger('mmcv', log_level='WARNING')  # else it lists each parameter's initialisation
+    # mmcv lists the initialisation of each parameter.
+    get_mmcv_logger('mmcv').setLevel(logging.WARNING)
     model.init_weights()
     _load_initial(model, trainer, logger)
     if world.is_distributed:

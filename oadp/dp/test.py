@@ -1,0 +1,49 @@
+"""Evaluate a detector: ``(python|torchrun) -m oadp.dp.test CONFIG CHECKPOINT [--metrics …]``."""
+
+import argparse
+import pathlib
+
+from .. import runtime
+from ..config import add_config_arguments, load_config
+from .checkpoints import load_detector
+from .datasets import build_dataset
+from .dumping import dump_dataset
+from .fusion import FusionParameters
+from .testing import evaluate
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.dp.test',
+        description='Evaluate a checkpoint on the validation images of its config. Prints a table '
+        'and writes the metrics as JSON. Environment: DRY_RUN=True: a few images; DUMP=DIR: write '
+        'the records for the score fusion search instead of evaluating.',
+    )
+    add_config_arguments(parser)
+    add = parser.add_argument
+    add('checkpoint', type=pathlib.Path, help='such as work_dirs/NAME/latest.pth')
+    add('--metrics', nargs='+', choices=('bbox', 'segm'), default=['bbox'], help='default: bbox')
+    add('--out', type=pathlib.Path, metavar='FILE.pkl', help='write the detections, as mmdet does')
+    add('--out-json', type=pathlib.Path, metavar='FILE', help='default: see the last line printed')
+    add('--show-dir', type=pathlib.Path, metavar='DIR', help='write pictures of the detections')
+    add('--show-score-thr', type=float, default=0.3, help='lowest score in pictures; default 0.3')
+    add('--fusion', type=FusionParameters.from_text, metavar='FILE|JSON', help='of the search')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    config = load_config(args.config, args.override)
+    with runtime.launch() as world:
+        dataset = build_dataset(config, 'val')
+        detector = load_detector(config, args.checkpoint, world.device)
+        if args.fusion is not None:
+            detector.roi_head.fusion = args.fusion
+        if (root := runtime.dump_dir()) is not None:
+            dump_dataset(detector, config, args.checkpoint, dataset, root, world)
+        else:
+            evaluate(detector, dataset, config, args, world)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,138 @@
+"""What follows the detections of a test: metrics as a table and a file, results, pictures."""
+
+__all__ = ['evaluate', 'metrics_file', 'metrics_table']
+
+import argparse
+import json
+import os
+import pathlib
+import pickle
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import rich.console
+import rich.table
+from torch import nn
+
+from .. import runtime
+from ..categories import Categories
+from ..config import to_plain
+from ..runtime import World
+from ..visualize import draw, to_detections
+from .evaluation import metric_prefixes
+from .inference import predict
+from .loaders import build_val_loader
+
+_COCO_ITEMS = {'AP': '', 'AP50': '50', 'AP75': '75', 'APs': 's', 'APm': 'm', 'APl': 'l'}
+_LVIS_ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'APr', 'APc', 'APf')
+
+
+def evaluate(
+    detector: nn.Module,
+    dataset: Any,
+    config: Mapping[str, Any],
+    args: argparse.Namespace,
+    world: World,
+) -> None:
+    """Detect on a dataset, print the metrics and write what the arguments ask for.
+
+    Args:
+        detector: in evaluation mode, on ``world.device``.
+        dataset: ``OV_COCO`` or ``OV_LVIS``, in test mode.
+        config: the whole config.
+        args: of ``oadp.dp.test``.
+        world: this process among the others.
+    """
+    if 'segm' in args.metrics and not getattr(detector, 'with_mask', False):
+        raise ValueError('--metrics segm needs masks, and the detector of this config has none')
+    visit = None
+    if args.show_dir is not None:
+
+        def visit(index: int, result: Any) -> None:
+            _write_picture(args.show_dir, dataset, index, result, args.show_score_thr)
+
+    loader = build_val_loader(dataset, to_plain(config['validator']['dataloader']), world)
+    results = predict(detector, loader, world, visit)
+    if results is None:
+        return
+    if args.out is not None:
+        _write_atomically(args.out, pickle.dumps(results))
+    metrics = dataset.evaluate(results, metric=args.metrics)
+    rich.console.Console().print(metrics_table(metrics, dataset.categories, args.metrics))
+    path = args.out_json or metrics_file(args.checkpoint)
+    _write_atomically(path, json.dumps(metrics, indent=1).encode())
+    print(f'metrics: {path}')
+
+
+def metrics_file(checkpoint: pathlib.Path) -> pathlib.Path:
+    """Where the metrics of a checkpoint go: beside it, or under ``work_dirs`` if it is elsewhere.
+
+    >>> metrics_file(pathlib.Path('work_dirs/oadp_ov_coco/iter_32000.pth')).as_posix()
+    'work_dirs/oadp_ov_coco/iter_32000.metrics.json'
+    """
+    folder = pathlib.Path(os.path.abspath(checkpoint)).parent
+    try:
+        name = folder.relative_to(pathlib.Path('work_dirs').absolute())
+    except ValueError:
+        name = pathlib.Path(folder.name)
+    root = 'work_dirs'
+    if runtime.dry_run() and name.parts[:1] != ('dry_run',):
+        root = 'work_dirs/dry_run'
+    return root / name / f'{checkpoint.stem}.metrics.json'
+
+
+def metrics_table(
+    metrics: Mapping[str, Any], categories: Categories, names: Sequence[str]
+) -> rich.table.Table:
+    """Metrics in percent: a row for novel, base and all (COCO), or for each metric (LVIS).
+
+    Args:
+        metrics: of ``dataset.evaluate``.
+        categories: of the dataset.
+        names: the metrics asked for, ``bbox`` or ``segm``.
+    """
+    table = rich.table.Table(title='average precision (%)')
+    prefixes = metric_prefixes(categories)
+    if any(key.startswith(prefixes['all']) for key in metrics):
+        counts = dict(
+            all=categories.num_all, base=categories.num_bases, novel=categories.num_novels
+        )
+        columns = ['', *_COCO_ITEMS]
+        rows = [
+            [
+                f'{name} {subset} ({counts[subset]})',
+                *(metrics[f'{prefix}{name}_mAP_{item}'] for item in _COCO_ITEMS.values()),
+            ]
+            for name in names
+            for subset, prefix in reversed(prefixes.items())
+        ]
+    else:
+        columns = ['', *_LVIS_ITEMS]
+        rows = [[name, *(metrics[f'{name}_{item}'] for item in _LVIS_ITEMS)] for name in names]
+    for column in columns:
+        table.add_column(column, justify='right' if column else 'left')
+    for title, *values in rows:
+        table.add_row(title, *('–' if v < 0 else f'{100 * v:.1f}' for v in values))
+    return table
+
+
+def _write_atomically(path: pathlib.Path, data: bytes) -> None:
+    """Write a file, all of it or nothing; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _write_picture(
+    folder: pathlib.Path, dataset: Any, index: int, result: Any, threshold: float
+) -> None:
+    name = dataset.data_infos[index]['filename']
+    image = cv2.imread(os.path.join(dataset.img_prefix, name))
+    picture = draw(
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB), to_detections(result, dataset.categories, threshold)
+    )
+    _, data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    _write_atomically((folder / name).with_suffix('.jpg'), np.asarray(data).tobytes())
