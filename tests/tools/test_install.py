@@ -1,0 +1,152 @@
+"""The installer's order and refusals, with a Python whose pip only takes notes."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+PYTHON = """#!/usr/bin/env bash
+case "$*" in
+*"-m pip --disable"*)
+    echo "${@:4}" >>"$NOTES"
+    for arg in "$@"; do [[ $arg == *rest.txt ]] && sed "s/^/  /" "$arg" >>"$NOTES"; done
+    exit 0 ;;
+*"-m pip check"* | *oadp*) exit 0 ;;
+*importlib.metadata*) [[ $* == *torch* ]] && echo 9.9 ; exit 0 ;;
+*"import cv2"*) exit 0 ;;
+*) exec REAL "$@" ;;
+esac
+"""
+
+
+@pytest.fixture
+def install(tmp_path: pathlib.Path):
+    """Runs the installer in a copy of the project that has such a ``.venv``."""
+    (tmp_path / 'tools').mkdir()
+    for name in ('tools/install.sh', 'requirements.txt', 'setup.py'):
+        shutil.copy(ROOT / name, tmp_path / name)
+    python = tmp_path / '.venv' / 'bin' / 'python'
+    python.parent.mkdir(parents=True)
+    python.write_text(PYTHON.replace('REAL', sys.executable))
+    python.chmod(0o755)
+
+    def run(**environment: str) -> tuple[subprocess.CompletedProcess, list[str]]:
+        notes = tmp_path / 'notes'
+        notes.unlink(missing_ok=True)
+        inherited = {
+            k: v
+            for k, v in os.environ.items()
+            if k not in ('OPS', 'TORCH', 'TORCH_INDEX', 'PYTHON')
+        }
+        result = subprocess.run(
+            [str(tmp_path / 'tools' / 'install.sh')],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**inherited, 'NOTES': str(notes), **environment},
+        )
+        return result, notes.read_text().splitlines() if notes.exists() else []
+
+    return run
+
+
+def position(notes: list[str], text: str) -> int:
+    (found,) = [i for i, note in enumerate(notes) if text in note and not note.startswith(' ')]
+    return found
+
+
+def test_the_order(install) -> None:
+    result, notes = install()
+    assert result.returncode == 0, result.stderr
+    order = [
+        position(notes, 'numpy=='),
+        position(notes, 'mmcv-full=='),
+        position(notes, 'torch=='),
+        position(notes, 'rest.txt'),
+        position(notes, '-e .'),
+    ]
+    assert order == sorted(order)
+    assert '--no-build-isolation' in notes[order[1]] and '--no-cache-dir' in notes[order[1]]
+    rest = [note.strip() for note in notes if note.startswith('  ')]
+    assert not [line for line in rest if line.startswith(('torch==', 'torchvision=='))]
+    assert [line for line in rest if line.startswith('mmdet==')]
+
+
+def test_a_second_run_does_nothing(install) -> None:
+    install()
+    result, notes = install()
+    assert result.returncode == 0
+    assert notes == []
+    assert 'up to date' in result.stdout
+
+
+def test_a_changed_requirement_is_installed(install, tmp_path: pathlib.Path) -> None:
+    install()
+    with (tmp_path / 'requirements.txt').open('a') as f:
+        f.write('something==1.0\n')
+    _, notes = install()
+    assert '  something==1.0' in notes
+
+
+def test_another_build_of_torch_is_kept(install) -> None:
+    index = 'https://example.org/whl/cu126'
+    result, notes = install(TORCH_INDEX=index)
+    assert result.returncode == 0, result.stderr
+    assert [n for n in notes if f'--index-url {index}' in n and 'torchvision==' in n]
+    _, notes = install()
+    assert notes == [], 'a choice that is not repeated stays'
+
+
+def test_other_versions_of_torch(install) -> None:
+    _, notes = install(TORCH='torch==2.9.1 torchvision==0.24.1')
+    assert 'torchvision==0.24.1' in notes[position(notes, 'torch==2.9.1')]
+
+
+@pytest.mark.parametrize(
+    'environment, message',
+    [
+        ({'OPS': 'yes'}, 'OPS=yes: expected 0 or 1'),
+        ({'VENV': '.venv2', 'PYTHON': '/bin/false'}, 'is not a Python 3.10, 3.11 or 3.12'),
+    ],
+)
+def test_refusals_come_before_any_work(install, environment: dict, message: str) -> None:
+    result, notes = install(**environment)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert notes == []
+
+
+def test_a_full_disk(install, tmp_path: pathlib.Path) -> None:
+    df = tmp_path / 'bin' / 'df'
+    df.parent.mkdir()
+    df.write_text('#!/bin/sh\necho head\necho / 9 9 2200000 9 /\n')
+    df.chmod(0o755)
+    result, notes = install(PATH=f'{df.parent}:{os.environ["PATH"]}')
+    assert result.returncode == 1
+    assert '2 GB of disk are free beside .venv, about 8 GB are needed' in result.stderr
+    assert notes == []
+
+
+def test_the_ranges_admit_what_was_tested() -> None:
+    """setup.py and requirements.txt name the same packages, the pins inside of the ranges."""
+    from packaging.requirements import Requirement
+
+    pins = {}
+    for line in (ROOT / 'requirements.txt').read_text().splitlines():
+        if line and not line.startswith('#'):
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate():
+                pins[requirement.name] = str(requirement.specifier)[2:]
+    scope: dict = {}
+    source = (ROOT / 'setup.py').read_text().replace('from setuptools import', '# ')
+    exec(source[: source.index('\nsetup(')], scope)
+    ranges = [Requirement(r) for r in scope['REQUIRES'] + sum(scope['EXTRAS'].values(), [])]
+    for requirement in ranges:
+        assert requirement.specifier.contains(pins[requirement.name]), requirement
+    assert set(pins) - {r.name for r in ranges} == {'wheel'}
