@@ -28,6 +28,35 @@ def test_mean_is_not_normalised_again(small_clip):
     assert embedding.norm() < 0.999
 
 
+def test_equals_whole_sentences(small_clip):
+    names = [
+        "chef's_hat",
+        'Tie &amp; Dye',
+        'café',
+        'T-shirt',
+        '3D glasses',
+        'x (y)',
+        'a/b',
+        'hot  dog',
+    ]
+    templates = ('{}', 'there is {}', '{} in the scene', 'it is one {} here, 2 of')
+    expected = encode_texts(small_clip, [t.format(n) for n in names for t in templates])
+    mine = vild.embed_names(small_clip, names, templates)
+    assert torch.allclose(mine, expected.unflatten(0, (8, 4)).mean(1), atol=1e-6)
+
+
+@pytest.mark.parametrize('template', ['a photo of a {}.', 'no name', 'an{}', '"{}"'])
+def test_templates_in_which_the_name_is_no_word(small_clip, template):
+    with pytest.raises(ValueError, match='with spaces around it'):
+        vild.embed_names(small_clip, ['cat'], [template])
+
+
+def test_sentences_that_do_not_fit(small_clip):
+    name = ' '.join('abcdefghijklmnopqrst')  # 20 tokens, of 24 with start and end
+    with pytest.raises(ValueError, match=r"24 tokens: \['there is a b c .* s t here'\]"):
+        vild.embed_names(small_clip, ['cat', name], ['one {}', 'there is {} here'])
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch, small_clip_path):
     monkeypatch.chdir(tmp_path)
