@@ -11,6 +11,7 @@ __all__ = [
     'PromptRows',
     'TextEmbedder',
     'clean_names',
+    'loosen',
     'parse_names',
     'read_names',
 ]
@@ -297,8 +298,8 @@ class PromptRows:
             ValueError: ``embed`` gives another dimension than the file has.
         """
         exact = {name: i for i, name in enumerate(self.names)}
-        loose = {_loosen(name): i for name, i in reversed(exact.items())}
-        index = [exact.get(name, loose.get(_loosen(name))) for name in names]
+        loose = {loosen(name): i for name, i in reversed(exact.items())}
+        index = [exact.get(name, loose.get(loosen(name))) for name in names]
         matrix = self.embeddings[[i or 0 for i in index]]
         new = [c for c, i in enumerate(index) if i is None]
         if new:
@@ -315,5 +316,10 @@ class PromptRows:
         return matrix
 
 
-def _loosen(name: str) -> str:
+def loosen(name: str) -> str:
+    """What two spellings of a name have in common.
+
+    >>> loosen('Wine_glass')
+    'wine glass'
+    """
     return ' '.join(name.replace('_', ' ').split()).casefold()

@@ -39,3 +39,59 @@ def world(
     (root / 'configs').symlink_to(ROOT / 'configs')
     monkeypatch.chdir(root)
     return root
+
+
+@pytest.fixture(scope='session')
+def _thin_folder(golden: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    import torch
+
+    root = tmp_path_factory.mktemp('thin')
+    (root / 'data/coco').mkdir(parents=True)
+    (root / 'data/coco/val2017').symlink_to(golden / 'world/data/coco/val2017')
+    (root / 'pretrained').symlink_to(golden / 'world/pretrained')
+    shutil.copytree(golden / 'expected/prompts', root / 'data/prompts')
+    shutil.copy(golden / 'world/data/prompts/ml_coco.pth', root / 'data/prompts')
+    for weights in (golden / 'expected/dp').glob('*.weights.pth'):
+        name = weights.name.split('.')[0]
+        _write_thin_config(ROOT / 'configs/dp' / f'{name}.py', root / f'{name}.py')
+        state = torch.load(weights, weights_only=True)
+        state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        torch.save({'state_dict': state, 'meta': {'epoch': 1}}, root / f'{name}.pth')
+    return root
+
+
+def _write_thin_config(base: pathlib.Path, path: pathlib.Path) -> None:
+    from oadp.config import load_config, to_plain
+
+    config = to_plain(load_config(base))
+    roi_head = {
+        'bbox_roi_extractor': {'out_channels': 32},
+        'bbox_head': {'in_channels': 32, 'fc_out_channels': 64, 'conv_out_channels': 32},
+    }
+    model = {
+        'backbone': {'depth': 18, 'base_channels': 16},
+        'neck': {'in_channels': [16, 32, 64, 128], 'out_channels': 32},
+        'rpn_head': {'in_channels': 32, 'feat_channels': 32},
+        'roi_head': roi_head,
+        'test_cfg': {'rpn': {'nms_pre': 200, 'max_per_img': 100}},
+    }
+    if 'global_head' in config['model']:
+        model['global_head'] = {'classifier': {'in_features': 32}}
+    if 'mask_head' in config['model']['roi_head']:
+        roi_head['mask_roi_extractor'] = {'out_channels': 32}
+        roi_head['mask_head'] = {'in_channels': 32, 'conv_out_channels': 32}
+    pipeline = config['validator']['dataloader']['dataset']['pipeline']
+    pipeline[1]['img_scale'] = (288, 192)
+    validator = {'dataloader': {'dataset': {'pipeline': pipeline}}}
+    path.write_text(f'_base_ = [{str(base)!r}]\nmodel = {model!r}\nvalidator = {validator!r}\n')
+
+
+@pytest.fixture
+def thin(_thin_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """The current directory, with the recorded thin detectors: ``NAME.py`` and ``NAME.pth``.
+
+    Tests share it: write elsewhere.
+    """
+    monkeypatch.chdir(_thin_folder)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(_thin_folder / 'cache'))
+    return _thin_folder

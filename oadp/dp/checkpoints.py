@@ -29,13 +29,13 @@ def load_weights(
 ) -> None:
     """Load a checkpoint of mmcv's format, or a plain state dict, into a model.
 
-    Keys that are missing or unexpected are logged, as a short list.
+    Keys that are unexpected, or missing with ``skip_misfits``, are logged, as a short list.
 
     Args:
         model: the model.
         path: the checkpoint.
-        skip_misfits: leave out tensors of another shape (a checkpoint to start from) rather than
-            refuse them (one to test).
+        skip_misfits: do without tensors that are missing or of another shape (a checkpoint to
+            start from) rather than refuse them (one to test).
 
     Raises:
         FileNotFoundError: no such file.
@@ -48,6 +48,10 @@ def load_weights(
     if misfits and not skip_misfits:
         shapes = [f'{k}: {tuple(state[k].shape)}, not {tuple(own[k].shape)}' for k in misfits]
         raise ValueError(f'{path}: not a checkpoint of this config; {_short_list(shapes)}')
+    # `_steps` counts what a loss has seen, which a tested model does not read.
+    lacking = [k for k in own if k not in state and not k.endswith('._steps')]
+    if lacking and not skip_misfits:
+        raise ValueError(f'{path}: not a checkpoint of this config; no {_short_list(lacking)}')
     fitting = {k: v for k, v in state.items() if k in own and k not in misfits}
     if not fitting:
         raise ValueError(
