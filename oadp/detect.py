@@ -1,0 +1,258 @@
+"""Detect what you name, in pictures of your own.
+
+Writes a picture with boxes, names and scores for each picture, and all detections in one file,
+``detections.json``, in the form of COCO's results with two keys more: the name of the class and of
+the picture.
+"""
+
+__all__ = ['main']
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import supervision
+from pycocotools import mask as coco_mask
+
+from . import runtime
+from .clip_model import CLIP_PATH
+from .config import add_config_arguments, load_config
+from .detector import Detector
+from .images import find_images, read_image
+from .progress import Progress
+from .visualize import draw
+from .vocabulary import parse_names, read_names
+
+DRY_RUN_IMAGES = 2
+JPEG_QUALITY = 95  # percent; text and thin lines suffer below
+RESULTS = 'detections.json'
+
+_logger = runtime.get_logger()
+
+
+def coco_results(
+    detections: supervision.Detections, image_id: int, file_name: str
+) -> list[dict[str, Any]]:
+    """Detections as COCO's results, which ``pycocotools`` loads.
+
+    Returns:
+        One dict a detection: ``image_id``, ``category_id`` (the position of the name in the
+        vocabulary), ``bbox`` (x, y, width, height in pixels), ``score``, ``segmentation`` (run
+        lengths) where there are masks, ``category_name`` and ``file_name``.
+    """
+    results = []
+    for i in range(len(detections)):
+        x1, y1, x2, y2 = (round(float(v), 2) for v in detections.xyxy[i])
+        result = {
+            'image_id': image_id,
+            'category_id': int(detections.class_id[i]),
+            'bbox': [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+            'score': round(float(detections.confidence[i]), 5),
+            'category_name': str(detections.data['class_name'][i]),
+            'file_name': file_name,
+        }
+        if detections.mask is not None:
+            run_lengths = coco_mask.encode(np.asfortranarray(detections.mask[i], dtype=np.uint8))
+            size, counts = run_lengths['size'], run_lengths['counts'].decode()
+            result['segmentation'] = {'size': list(size), 'counts': counts}
+        results.append(result)
+    return results
+
+
+def image_ids(paths: Sequence[pathlib.Path]) -> list[int]:
+    """COCO's ids, if the files are called after them (``000000000139.jpg``); else 0, 1, 2, …"""
+    stems = [path.stem for path in paths]
+    if all(stem.isdecimal() for stem in stems):
+        ids = [int(stem) for stem in stems]
+        if len(set(ids)) == len(ids):
+            return ids
+    return list(range(len(paths)))
+
+
+def output_names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """``photo.jpg`` for any ``photo.*``; ``photo_2.jpg`` for a second one from another folder."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        name, n = f'{path.stem}.jpg', 1
+        while name.lower() in taken:
+            n += 1
+            name = f'{path.stem}_{n}.jpg'
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def detect_all(
+    detector: Detector,
+    paths: Sequence[pathlib.Path],
+    folder: pathlib.Path,
+    score_threshold: float,
+    max_detections: int,
+    by_class: bool,
+) -> list[str]:
+    """Detect in pictures, draw, and write ``detections.json``.
+
+    A picture that cannot be read is logged and left out.
+
+    Args:
+        detector: with the vocabulary.
+        paths: the pictures.
+        folder: where to write; made if need be.
+        score_threshold, max_detections: see ``Detector``.
+        by_class: a colour for each class, in place of one for base and one for novel classes.
+
+    Returns:
+        What went wrong, a sentence a picture.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    results, faults = [], []
+    jobs = zip(paths, image_ids(paths), output_names(paths), strict=True)
+    with Progress(len(paths), 'detect', 'images') as progress:
+        for path, image_id, name in jobs:
+            try:
+                image = read_image(path)
+            except (OSError, ValueError) as e:
+                _logger.error('%s', e)
+                faults.append(str(e))
+            else:
+                detections = detector(image, score_threshold, max_detections)
+                if by_class:
+                    detections.data.pop('is_base')
+                results += coco_results(detections, image_id, os.fspath(path))
+                _write_picture(folder / name, draw(image, detections))
+            progress.update()
+    _write_json(folder / RESULTS, results)
+    _logger.info(
+        '%d detections in %d images: %s',
+        len(results),
+        len(paths) - len(faults),
+        folder / RESULTS,
+    )
+    return faults
+
+
+def _write_picture(path: pathlib.Path, image: np.ndarray) -> None:
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    PIL.Image.fromarray(image).save(temporary, format='JPEG', quality=JPEG_QUALITY)
+    temporary.replace(path)
+
+
+def _write_json(path: pathlib.Path, results: Iterable[dict[str, Any]]) -> None:
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    temporary.write_text(json.dumps(list(results)), encoding='utf-8')
+    temporary.replace(path)
+
+
+def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that make a detector: config, checkpoint, CLIP, device."""
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', type=pathlib.Path, help='weights of a detector of CONFIG')
+    parser.add_argument(
+        '--clip',
+        type=pathlib.Path,
+        help='weights of the CLIP that taught the detector, for names that its prompt files lack '
+        f"and the cache has not seen (default: the config's `clip`, or {CLIP_PATH})",
+    )
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.detect',
+        description='Detect what you name, in pictures of your own. Needs the prompt files of CONFIG, '
+        'not its data. Writes a picture for each picture, and detections.json (COCO results with '
+        f'names). DRY_RUN=True takes {DRY_RUN_IMAGES} pictures and writes under work_dirs/dry_run/.',
+    )
+    add_detector_arguments(parser)
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGE', help='picture, folder of pictures, or pattern'
+    )
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument(
+        '--vocabulary',
+        metavar='WORDS',
+        help='what to detect, such as "red kite, mug" (default: the classes of CONFIG)',
+    )
+    words.add_argument(
+        '--vocabulary-file', type=pathlib.Path, metavar='FILE', help='the same, a name a line'
+    )
+    parser.add_argument(
+        '--score-threshold', type=_fraction, default=0.3, help='(default: %(default)s)'
+    )
+    parser.add_argument(
+        '--max-detections', type=_positive, default=100, help='a picture (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--output',
+        type=pathlib.Path,
+        default=pathlib.Path('work_dirs/detect'),
+        metavar='DIR',
+        help='(default: %(default)s)',
+    )
+    return parser.parse_args(argv)
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text}: expected a number from 0 to 1')
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text}: expected a number of at least 1')
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns: the exit status, 1 if any picture is missing from the output."""
+    args = parse_args(argv)
+    paths, faults = find_images(args.images)
+    for fault in faults:
+        _logger.error('%s', fault)
+    folder = args.output
+    if runtime.dry_run():
+        paths, folder = paths[:DRY_RUN_IMAGES], pathlib.Path('work_dirs/dry_run/detect')
+    if paths:
+        try:
+            names = _names(args)
+            _check_folder(folder, paths)
+            detector = Detector.from_checkpoint(
+                load_config(args.config, args.override),
+                args.checkpoint,
+                device=args.device,
+                clip=args.clip,
+            )
+            detector.set_vocabulary(names)
+        except (FileNotFoundError, ValueError) as e:
+            sys.exit(f'oadp.detect: {e}')
+        faults += detect_all(
+            detector, paths, folder, args.score_threshold, args.max_detections, names is not None
+        )
+    if faults:
+        _logger.error('%d could not be read: %s', len(faults), '; '.join(faults))
+    return 1 if faults else 0
+
+
+def _names(args: argparse.Namespace) -> list[str] | None:
+    if args.vocabulary_file is not None:
+        return read_names(args.vocabulary_file)
+    return None if args.vocabulary is None else parse_names(args.vocabulary)
+
+
+def _check_folder(folder: pathlib.Path, paths: Sequence[pathlib.Path]) -> None:
+    if any(path.resolve().parent == folder.resolve() for path in paths):
+        raise ValueError(f'{folder}: holds the pictures to look at; choose another --output')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

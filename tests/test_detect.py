@@ -1,0 +1,165 @@
+"""The command: pictures out, one file of results, and one bad picture does not stop the others."""
+
+import json
+import pathlib
+
+import numpy as np
+import PIL.Image
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from oadp import Detector, detect
+from oadp.detect import image_ids, main, output_names
+
+CONFIG = ['oadp_ov_coco.py', 'oadp_ov_coco.pth', '--device', 'cpu']
+FOLDER = 'data/coco/val2017'
+PICTURES = ['data/coco/val2017/000000440669.jpg', 'data/coco/val2017/000000194116.jpg']
+
+
+def run(out: pathlib.Path, *args: str) -> tuple[int, list[dict]]:
+    status = main([*CONFIG, '--output', str(out), *args])
+    return status, json.loads((out / 'detections.json').read_text())
+
+
+def test_own_classes(thin, tmp_path):
+    status, results = run(tmp_path, *PICTURES, '--score-threshold', '0.01', '--max-detections', '9')
+    assert status == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        '000000194116.jpg',
+        '000000440669.jpg',
+        'detections.json',
+    ]
+    expected = Detector.from_checkpoint(*CONFIG[:2], device='cpu')(PICTURES[0], 0.01, 9)
+    mine = [r for r in results if r['image_id'] == 440669]
+    assert [r['category_id'] for r in mine] == expected.class_id.tolist()
+    assert [r['category_name'] for r in mine] == expected.data['class_name'].tolist()
+    assert {r['file_name'] for r in mine} == {PICTURES[0]}
+    np.testing.assert_allclose([r['score'] for r in mine], expected.confidence, atol=1e-5)
+    xywh = np.array([r['bbox'] for r in mine])
+    xyxy = np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]
+    np.testing.assert_allclose(xyxy, expected.xyxy, atol=0.03)
+    drawn = np.asarray(PIL.Image.open(tmp_path / '000000440669.jpg'))
+    size = np.asarray(PIL.Image.open(PICTURES[0]).convert('RGB')).shape
+    assert drawn.shape[0] / drawn.shape[1] == pytest.approx(size[0] / size[1], abs=0.01)
+
+
+def test_results_are_coco_s(thin, tmp_path):
+    """pycocotools loads them beside annotations with these ids and categories."""
+    _, results = run(tmp_path, FOLDER, '--score-threshold', '0', '--max-detections', '5')
+    names = Detector.from_checkpoint(*CONFIG[:2]).names
+    truth = COCO()
+    truth.dataset = {
+        'images': [{'id': int(p.stem)} for p in pathlib.Path(FOLDER).iterdir()],
+        'annotations': [],
+        'categories': [{'id': i, 'name': name} for i, name in enumerate(names)],
+    }
+    truth.createIndex()
+    assert len(truth.loadRes(results).getImgIds()) == 5
+    assert len(results) == 25
+
+
+def test_words(thin, tmp_path):
+    args = [PICTURES[0], '--score-threshold', '0', '--max-detections', '20']
+    status, results = run(tmp_path / 'a', *args, '--vocabulary', 'red kite, Mug,mug ,')
+    assert status == 0
+    assert {(r['category_id'], r['category_name']) for r in results} <= {
+        (0, 'red kite'),
+        (1, 'Mug'),
+    }
+    words = tmp_path / 'words.txt'
+    words.write_text('red kite\n\nMug\n')
+    assert run(tmp_path / 'b', *args, '--vocabulary-file', str(words)) == (0, results)
+
+
+def test_masks(thin, tmp_path):
+    argv = ['oadp_ov_lvis.py', 'oadp_ov_lvis.pth', PICTURES[0], '--output', str(tmp_path)]
+    argv += ['--score-threshold', '0', '--max-detections', '3', '--vocabulary', 'mug, cup']
+    assert main([*argv, '--device', 'cpu']) == 0
+    results = json.loads((tmp_path / 'detections.json').read_text())
+    assert len(results) == 3
+    with PIL.Image.open(PICTURES[0]) as image:
+        size = [image.height, image.width]
+    for r in results:
+        mask = coco_mask.decode(r['segmentation'])
+        assert list(mask.shape) == r['segmentation']['size'] == size
+        x, y, w, h = r['bbox']
+        ys, xs = mask.nonzero()
+        if len(ys):
+            assert x - 2 <= xs.min() and xs.max() <= x + w + 2
+            assert y - 2 <= ys.min() and ys.max() <= y + h + 2
+
+
+def test_one_bad_picture_does_not_stop_the_others(thin, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(detect._logger, 'propagate', True)
+    broken = tmp_path / 'broken.jpg'
+    broken.write_text('no picture')
+    argv = [PICTURES[0], str(broken), 'gone.jpg', 'nothing/*.png', PICTURES[1]]
+    status, results = run(tmp_path / 'out', *argv, '--score-threshold', '0')
+    assert status == 1
+    assert {r['file_name'] for r in results} == set(PICTURES)
+    last = caplog.records[-1].getMessage()
+    for fault in ('3 could', 'broken.jpg: not a readable', 'gone.jpg: no such', 'nothing/*.png'):
+        assert fault in last
+    assert len(list((tmp_path / 'out').iterdir())) == 3
+
+
+def test_no_picture_at_all(thin, tmp_path):
+    assert main(['none.py', 'none.pth', 'gone.jpg', '--output', str(tmp_path / 'out')]) == 1
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        pytest.param(['none.py', 'x.pth', *PICTURES], 'none.py', id='no config'),
+        pytest.param(['oadp_ov_coco.py', 'x.pth', *PICTURES], 'x.pth', id='no checkpoint'),
+        pytest.param([*CONFIG, *PICTURES, '--vocabulary', ' , '], 'at least one', id='no names'),
+        pytest.param([*CONFIG, *PICTURES, '--vocabulary', 'x' * 999], '999', id='over-long'),
+        pytest.param([*CONFIG, *PICTURES, '--vocabulary-file', 'w.txt'], 'w.txt', id='no file'),
+        pytest.param(
+            [*CONFIG, *PICTURES, '--override', '.modell:1'], 'modell', id='unknown override'
+        ),
+    ],
+)
+def test_refuses(thin, tmp_path, args, message):
+    with pytest.raises(SystemExit, match=message):
+        main([*args, '--output', str(tmp_path / 'out')])
+    assert not (tmp_path / 'out').exists()
+
+
+def test_does_not_write_among_the_pictures(thin, tmp_path):
+    photo = tmp_path / 'photo.jpg'
+    PIL.Image.new('RGB', (40, 30)).save(photo)
+    before = photo.read_bytes()
+    with pytest.raises(SystemExit, match='--output'):
+        main([*CONFIG, str(photo), '--output', str(tmp_path)])
+    assert photo.read_bytes() == before
+
+
+def test_dry_run_writes_aside(thin, tmp_path, monkeypatch):
+    pictures = [str(thin / p) for p in sorted(pathlib.Path(FOLDER).iterdir())]
+    for name in ('oadp_ov_coco.py', 'oadp_ov_coco.pth', 'data', 'pretrained'):
+        (tmp_path / name).symlink_to(thin / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('DRY_RUN', 'True')
+    assert main([*CONFIG, *pictures, '--output', 'out']) == 0
+    assert not pathlib.Path('out').exists()
+    assert len(list(pathlib.Path('work_dirs/dry_run/detect').iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    'paths, ids',
+    [
+        pytest.param(['a/000000000139.jpg', '7.png'], [139, 7], id="COCO's"),
+        pytest.param(['1.jpg', 'b.jpg'], [0, 1], id='one is no number'),
+        pytest.param(['a/1.jpg', 'b/01.jpg'], [0, 1], id='twice the same number'),
+    ],
+)
+def test_image_ids(paths, ids):
+    assert image_ids([pathlib.Path(p) for p in paths]) == ids
+
+
+def test_output_names_are_distinct():
+    paths = [pathlib.Path(p) for p in ('a/x.png', 'b/x.jpg', 'c/X.jpg', 'x_2.jpg')]
+    assert output_names(paths) == ['x.jpg', 'x_2.jpg', 'X_3.jpg', 'x_2_2.jpg']
