@@ -11,6 +11,7 @@ import argparse
 import ast
 import os
 import pathlib
+import pprint
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,5 +155,10 @@ def dump_config(config: todd.Config, path: str | os.PathLike) -> None:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_text(config.dumps(), encoding='utf-8')
+    # Not todd's dumps(), which formats by yapf: that takes seconds.
+    text = '\n'.join(
+        f'{key} = {pprint.pformat(value, width=100, sort_dicts=False)}'
+        for key, value in to_plain(config).items()
+    )
+    temporary.write_text(text + '\n', encoding='utf-8')
     temporary.replace(path)
