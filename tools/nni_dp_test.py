@@ -27,16 +27,21 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # a checkout need not be installed
 
 from oadp import runtime  # noqa: E402
+from oadp.categories import get_categories  # noqa: E402
 from oadp.config import OverrideAction, load_config  # noqa: E402
 from oadp.dp.fusion import RANGES, FusionParameters  # noqa: E402
 from oadp.dp.test_nni import (  # noqa: E402
     add_search_arguments,
+    evaluate_setting,
     open_search,
     print_result,
     write_json,
 )
 
 POLL_SECONDS = 2
+RANDOM_TRIALS = 20
+"""Trials that TPE draws at random before it learns from them (NNI's default); fewer in short searches."""
+
 MOST_FAILURES = 3
 """Failed trials after which the search is given up, where none has succeeded."""
 
@@ -86,23 +91,6 @@ def check_environment(port: int) -> pathlib.Path:
     return dump_dir
 
 
-def evaluate_default(args: argparse.Namespace, dump_dir: pathlib.Path) -> dict[str, Any]:
-    """The paper's setting, as a trial's result: what is to be beaten, and a test of the inputs."""
-    search, ground_truth = open_search(
-        load_config(args.config, args.override), dump_dir, args.images
-    )
-    objective = ground_truth.metric(args.objective)
-    parameters = FusionParameters()
-    metrics = search.evaluate(parameters, show_progress=True)
-    return dict(
-        objective=objective,
-        value=metrics[objective],
-        parameters=parameters.to_dict(),
-        metrics=metrics,
-        images=len(ground_truth.image_ids),
-    )
-
-
 def trial_command(args: argparse.Namespace, dump_dir: pathlib.Path) -> str:
     """Shell command of a trial, in the directory where the search was started."""
     words: list[object] = [sys.executable, '-m', 'oadp.dp.test_nni']
@@ -134,7 +122,10 @@ def make_experiment(args: argparse.Namespace, command: str, folder: pathlib.Path
         name: dict(_type='uniform', _value=[*bounds]) for name, bounds in RANGES.items()
     }
     config.tuner.name = 'TPE'
-    config.tuner.class_args = dict(optimize_mode='maximize')
+    config.tuner.class_args = dict(
+        optimize_mode='maximize',
+        tpe_args=dict(n_startup_jobs=min(RANDOM_TRIALS, max(1, args.max_trials // 4))),
+    )
     config.max_trial_number = args.max_trials
     config.trial_concurrency = args.concurrency
     return experiment
@@ -184,7 +175,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     dump_dir = check_environment(args.port)
     work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
-    default = evaluate_default(args, dump_dir)
+    config = load_config(args.config, args.override)
+    # What is to be beaten, and a test of the inputs before anything is started.
+    default = evaluate_setting(
+        *open_search(config, dump_dir, args.images), FusionParameters(), args.objective
+    )
     print(f'default setting: {default["objective"]} {default["value"]:.4f}')
 
     experiment = make_experiment(args, trial_command(args, dump_dir), work_dir / 'nni')
@@ -196,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
         work_dir / 'best.json',
         dict(best, default_value=default['value'], trials=len(results), experiment=experiment.id),
     )
-    print_result(best)
+    print_result(best, get_categories(config.categories))
     if best is default:
         print(f'none of {len(results)} trials was better than the default setting')
     print(

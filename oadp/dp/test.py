@@ -27,18 +27,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--out-json', type=pathlib.Path, metavar='FILE', help='default: see the last line printed')
     add('--show-dir', type=pathlib.Path, metavar='DIR', help='write pictures of the detections')
     add('--show-score-thr', type=float, default=0.3, help='lowest score in pictures; default 0.3')
-    add('--fusion', type=FusionParameters.from_text, metavar='FILE|JSON', help='of the search')
+    add('--fusion', metavar='FILE|JSON', help="the score fusion's parameters, as the search writes")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = load_config(args.config, args.override)
+    fusion = None if args.fusion is None else FusionParameters.from_text(args.fusion)
     with runtime.launch() as world:
         dataset = build_dataset(config, 'val')
         detector = load_detector(config, args.checkpoint, world.device)
-        if args.fusion is not None:
-            detector.roi_head.fusion = args.fusion
+        if fusion is not None:
+            detector.roi_head.fusion = fusion
         if (root := runtime.dump_dir()) is not None:
             dump_dataset(detector, config, args.checkpoint, dataset, root, world)
         else:

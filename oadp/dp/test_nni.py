@@ -13,8 +13,8 @@ __all__ = ['evaluate_setting', 'main', 'open_search']
 
 import argparse
 import json
-import logging
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import todd
@@ -23,12 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import runtime
-from ..categories import get_categories
+from ..categories import Categories, get_categories
 from ..config import add_config_arguments, load_config
 from .dump import Dump
 from .fast_eval import GroundTruth
 from .fusion import FusionParameters
 from .search import FusionSearch, choose_images
+from .testing import metrics_table
 
 _DRY_RUN_IMAGES = 5
 
@@ -73,29 +74,33 @@ def open_search(
 
 
 def evaluate_setting(
-    args: argparse.Namespace, world: runtime.World, logger: logging.Logger
+    search: FusionSearch,
+    ground_truth: GroundTruth,
+    parameters: FusionParameters,
+    objective: str | None = None,
+    report: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
-    """One setting from its source to its metrics.
+    """One setting, as what is written of it.
+
+    Args:
+        search, ground_truth: of :func:`open_search`.
+        parameters: the setting.
+        objective: see :meth:`GroundTruth.metric`.
+        report: called with the objective on the first part of the images, and on more of them.
 
     Returns:
         ``objective`` (its name), ``value``, ``parameters``, ``metrics`` and ``images`` (their
         number), on the first process; nothing on others.
+
+    Raises:
+        ValueError: an unknown objective, or one that nothing in the images can be judged by.
     """
-    trial = runtime.nni_trial()
-    parameters = _parameters(args.parameters, trial, world)
-    config = load_config(args.config, args.override)
-    search, ground_truth = open_search(config, args.dump, args.images, world)
-    objective = ground_truth.metric(args.objective)
-    logger.info('setting: %s', json.dumps(parameters.to_dict()))
-
-    def report(value: float) -> None:
-        logger.info('%s so far: %.4f', objective, value)
-        if trial is not None:
-            _nni().report_intermediate_result(value)
-
-    metrics = search.evaluate(parameters, report=(objective, report), show_progress=trial is None)
+    objective = ground_truth.metric(objective)
+    metrics = search.evaluate(parameters, report=report and (objective, report), show_progress=True)
     if not metrics:
         return {}
+    if metrics[objective] < 0:
+        raise ValueError(f'{objective}: there is no object to judge it by in the chosen images')
     return dict(
         objective=objective,
         value=metrics[objective],
@@ -123,18 +128,16 @@ def _nni() -> Any:
     return nni
 
 
-def print_result(result: dict[str, Any]) -> None:
-    """As tables: the setting, and the metrics in per cent."""
-    setting = Table('parameter', 'value', title='Score fusion')
+def print_result(result: dict[str, Any], categories: Categories) -> None:
+    """As tables: the setting, and the metrics as ``oadp.dp.test`` prints them."""
+    setting = Table('parameter', 'value', title='score fusion')
     for name, value in result['parameters'].items():
         setting.add_row(name, f'{value:.4f}')
-    table = Table('metric', 'AP / %', title=f'{result["images"]} images')
-    for name, value in result['metrics'].items():
-        figure = f'{100 * value:.2f}' if value >= 0 else '-'
-        style = 'bold' if name == result['objective'] else None
-        table.add_row(name, figure, style=style)
-    console = Console()
-    console.print(setting, table)
+    table = metrics_table(result['metrics'], categories, ['bbox'])
+    table.caption = (
+        f'{result["images"]} images; objective {result["objective"]} {100 * result["value"]:.2f}'
+    )
+    Console().print(setting, table)
 
 
 def write_json(path: pathlib.Path, data: Any) -> None:
@@ -182,16 +185,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    config = load_config(args.config, args.override)
     work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
+    trial, logger = runtime.nni_trial(), runtime.get_logger()
+
+    def report(value: float) -> None:
+        logger.info('objective so far: %.4f', value)
+        if trial is not None:
+            _nni().report_intermediate_result(value)
+
     with runtime.launch() as world:
-        result = evaluate_setting(args, world, runtime.get_logger())
-        if world.is_main:
-            path = work_dir / f'{runtime.nni_trial() or "fusion"}.json'
-            write_json(path, result)
-            if runtime.nni_trial() is not None:
-                _nni().report_final_result(result['value'])
-            print_result(result)
-            print(f'written to {path}')
+        parameters = _parameters(args.parameters, trial, world)
+        search, ground_truth = open_search(config, args.dump, args.images, world)
+        result = evaluate_setting(search, ground_truth, parameters, args.objective, report)
+        if not world.is_main:
+            return
+        path = work_dir / f'{trial or "fusion"}.json'
+        write_json(path, result)
+        if trial is not None:
+            _nni().report_final_result(result['value'])
+        print_result(result, get_categories(config.categories))
+        print(f'written to {path}')
 
 
 if __name__ == '__main__':
