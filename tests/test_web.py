@@ -1,0 +1,203 @@
+"""The page: requests keep their words apart, uploads are bounded, and a real browser shows boxes."""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import shutil
+import socket
+import urllib.parse
+
+import numpy as np
+import PIL.Image
+import pytest
+
+gradio = pytest.importorskip('gradio', reason='the extra `web` is not installed')
+
+from oadp import Detector, web  # noqa: E402
+from oadp.web import Page, build_page, find_examples, launch, parse_args  # noqa: E402
+
+PICTURE = 'data/coco/val2017/000000440669.jpg'
+TIMEOUT = 60  # seconds that the browser waits for something to appear
+
+
+@pytest.fixture
+def detector(thin) -> Detector:
+    return Detector.from_checkpoint('oadp_ov_coco.py', 'oadp_ov_coco.pth', device='cpu')
+
+
+@pytest.fixture
+def page(detector) -> Page:
+    return Page(detector)
+
+
+def test_answer(page, detector):
+    drawn, summary, rows = page.detect(PICTURE, '', 0.01)
+    expected = detector(PICTURE, 0.01, web.MAX_DETECTIONS)
+    assert len(rows) == len(expected) > 0
+    assert [row[0] for row in rows] == expected.data['class_name'].tolist()
+    assert rows[0][1] == round(float(expected.confidence[0]), 3)
+    x1, y1, x2, y2 = expected.xyxy[0]
+    assert rows[0][2:] == [round(float(v)) for v in (x1, y1, x2 - x1, y2 - y1)]
+    assert f'{len(rows)} found among 65 names' in summary
+    assert drawn.dtype == np.uint8 and drawn.shape[2] == 3
+
+
+def test_words_are_those_of_the_request(page):
+    words = ['red kite, mug', 'cat\ndog', '', 'bear']
+    alone = [page.detect(PICTURE, w, 0.01)[2] for w in words]
+    assert {row[0] for row in alone[1]} <= {'cat', 'dog'}
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda i: page.detect(PICTURE, words[i % 4], 0.01)[2], range(8)))
+    assert rows == alone * 2
+
+
+def test_repeated_words_are_warned_of(page, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(gradio, 'Warning', warnings.append)
+    page.detect(PICTURE, 'cat, Cat', 0.5)
+    assert warnings == ["'Cat' is given twice: the first one counts"]
+
+
+@pytest.mark.parametrize(
+    'path, words, message',
+    [
+        pytest.param(None, 'mug', 'Give a picture', id='no picture'),
+        pytest.param(PICTURE, ',,', 'at least one', id='no words'),
+        pytest.param(PICTURE, 'x' * 300, 'more than 200', id='over-long word'),
+        pytest.param(PICTURE, ','.join(map(str, range(301))), '301 names', id='too many'),
+        pytest.param('oadp_ov_coco.py', '', 'oadp_ov_coco.py: not a readable', id='no image'),
+    ],
+)
+def test_refuses(page, monkeypatch, path, words, message):
+    monkeypatch.setattr(gradio, 'Warning', lambda _: None)
+    with pytest.raises(gradio.Error, match=message):
+        page.detect(path, words, 0.3)
+
+
+def test_large_pictures_are_refused_before_they_unfold(page, tmp_path):
+    PIL.Image.new('1', (10_000, 10_000)).save(tmp_path / 'bomb.png')
+    with pytest.raises(gradio.Error, match='bomb.png.*more than') as e:
+        page.detect(str(tmp_path / 'bomb.png'), '', 0.3)
+    assert str(tmp_path) not in str(e.value), 'folders of the server are not shown'
+
+
+def test_find_examples(thin, tmp_path):
+    assert len(find_examples(pathlib.Path('data/coco/val2017'))) == 4
+    assert find_examples(tmp_path / 'none') == []
+
+
+def test_bound_to_this_machine_by_default():
+    args = parse_args(['c.py', 'c.pth'])
+    assert (args.host, args.port, args.clip) == ('127.0.0.1', 7860, None)
+
+
+def test_without_gradio(monkeypatch):
+    monkeypatch.setattr(web.importlib, 'import_module', _raise_import_error)
+    with pytest.raises(SystemExit, match=r'oadp.web: .*\[web\]'):
+        web.main(['none.py', 'none.pth'])
+
+
+def _raise_import_error(name: str):
+    raise ImportError(f'No module named {name!r}')
+
+
+@pytest.fixture
+def served(detector, thin, tmp_path, monkeypatch):
+    """The page's address, while it is served."""
+    monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path / 'gradio'))
+    blocks = build_page(detector, find_examples(pathlib.Path('data/coco/val2017')))
+    launch(blocks, '127.0.0.1', None, prevent_thread_lock=True, quiet=True)
+    yield blocks.local_url
+    blocks.close()
+
+
+@pytest.mark.slow
+def test_uploads_are_bounded(served, tmp_path):
+    httpx = pytest.importorskip('httpx')
+    large = os.urandom((web.MAX_UPLOAD + 1) * 1024**2)
+    url = f'{served}gradio_api/upload'
+    assert httpx.post(url, files={'files': ('a.jpg', large)}, trust_env=False).status_code == 413
+    assert httpx.post(url, files={'files': ('a.jpg', b'x')}, trust_env=False).status_code == 200
+
+
+@pytest.fixture
+def browser(tmp_path):
+    selenium = pytest.importorskip('selenium.webdriver')
+    from selenium.webdriver.chrome.service import Service
+
+    binary = shutil.which('chromium') or shutil.which('google-chrome')
+    driver = shutil.which('chromedriver')
+    if not binary or not driver:
+        pytest.skip('no chromium with its driver')
+    options = selenium.ChromeOptions()
+    options.binary_location = binary
+    for argument in (
+        '--headless',
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--disable-dev-shm-usage',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+        '--window-size=1280,1000',
+        f'--user-data-dir={tmp_path / "chromium"}',
+    ):
+        options.add_argument(argument)
+    options.set_capability('goog:loggingPrefs', {'performance': 'ALL'})
+    browser = selenium.Chrome(options=options, service=Service(driver))
+    yield browser
+    browser.quit()
+
+
+def requested_hosts(browser) -> set[str]:
+    """Hosts that the page asked anything of."""
+    messages = [json.loads(e['message'])['message'] for e in browser.get_log('performance')]
+    urls = [
+        m['params']['request']['url']
+        for m in messages
+        if m['method'] == 'Network.requestWillBeSent'
+    ]
+    parsed = [urllib.parse.urlparse(url) for url in urls]
+    return {p.hostname for p in parsed if p.scheme in ('http', 'https', 'ws', 'wss')}
+
+
+@pytest.mark.slow
+def test_in_a_browser(served, browser, thin, tmp_path):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    wait = WebDriverWait(browser, TIMEOUT)
+
+    def find(css: str):
+        return wait.until(lambda b: b.find_element(By.CSS_SELECTOR, css))
+
+    browser.get(served)
+    find('#picture input[type=file]').send_keys(str(thin / PICTURE))
+    find('#picture img')
+    find('#words textarea, #words input').send_keys('red kite, mug')
+    threshold = find('#threshold input[type=number]')
+    threshold.clear()
+    threshold.send_keys('0.01\t')
+    find('#detect').click()
+    wait.until(lambda b: 'found among 2 names' in b.find_element(By.ID, 'summary').text)
+    image = find('#drawn img')
+    wait.until(lambda b: image.get_property('naturalWidth') > 0)
+    table = find('#table').text
+    browser.save_screenshot(str(tmp_path / 'page.png'))
+    assert 'red kite' in table or 'mug' in table
+    assert 'person' not in table
+    assert requested_hosts(browser) == {'127.0.0.1'}, 'works offline'
+    errors = [e for e in browser.get_log('browser') if e['level'] == 'SEVERE']
+    assert not errors
+
+
+def test_a_port_in_use(thin, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=f'{port}.*--port'):
+            web.main(['oadp_ov_coco.py', 'oadp_ov_coco.pth', '--port', str(port)])
