@@ -38,15 +38,24 @@ _WITHOUT_ALIASES = (
 """Modules that use aliases which NumPy 1.24 dropped."""
 
 
+_EVALUATED_BY_TODD = ('CPU', 'CUDA', 'DRY_RUN', 'MPS', 'TRAIN_WITH_VAL_DATASET')
+"""Environment variables that todd runs through ``eval`` at import, failing unless that gives a bool."""
+
+
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Silence the known irrelevant messages of third-party packages inside of the block."""
+    """Import third-party packages without their known irrelevant messages.
+
+    Inside of the block the environment lacks what todd would evaluate: it would fail on
+    ``DRY_RUN=1``, and run any other text as code. Nothing here reads todd's copy of these variables.
+    """
 
     def is_relevant(record: logging.LogRecord) -> bool:
         return _NO_CUDA_RUNTIME not in record.getMessage()
 
     logger = logging.getLogger('torch.utils.cpp_extension')
     logger.addFilter(is_relevant)
+    hidden = {k: os.environ.pop(k) for k in _EVALUATED_BY_TODD if k in os.environ}
     try:
         with warnings.catch_warnings():
             for message, categories in _IRRELEVANT:
@@ -54,6 +63,7 @@ def quiet_imports() -> Iterator[None]:
                     warnings.filterwarnings('ignore', message=message, category=category)
             yield
     finally:
+        os.environ.update(hidden)
         logger.removeFilter(is_relevant)
 
 

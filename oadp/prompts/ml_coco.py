@@ -10,8 +10,8 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import todd
 import torch
 
 from .. import runtime
@@ -28,8 +28,8 @@ DEFAULT_CONFIG = pathlib.Path('configs/prompts/ml_coco.py')
 _PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not the training's
 
 
-def train(config: todd.Config, world: World, work_dir: pathlib.Path) -> list[dict[str, float]]:
-    """Train by a config and write the prompt file. Returns the history of losses and mAP."""
+def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, float]]:
+    """Train by a loaded config and write the prompt file. Returns the history of losses and mAP."""
     dry_run = runtime.dry_run()
     settings = {k: v for k, v in to_plain(config).items() if k not in _PATHS}
     if dry_run:

@@ -1,6 +1,7 @@
 """Each adapter does what it is for, and does it once."""
 
 import logging
+import os
 import subprocess
 import sys
 import types
@@ -118,3 +119,23 @@ def test_ops_compiled_for_another_torch(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(adapters.importlib, 'import_module', load)
     with pytest.raises(ImportError, match='undefined symbol.*make install OPS=1'):
         adapters._adapt_mmcv_ops()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('value', ['1', 'true', 'False'])
+def test_todd_does_not_evaluate_the_environment(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('DRY_RUN', value)
+    result = run('import oadp.config, oadp.runtime; print(oadp.runtime.dry_run())')
+    assert result.stdout.strip() == str(value != 'False'), result.stderr
+
+
+def test_what_todd_evaluates_is_hidden_for_the_import_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv('DRY_RUN', 'print("run as code")')
+    monkeypatch.setenv('OADP_OTHER', 'x')
+    with compat.quiet_imports():
+        assert 'DRY_RUN' not in os.environ and os.environ['OADP_OTHER'] == 'x'
+    assert os.environ['DRY_RUN'] == 'print("run as code")'
