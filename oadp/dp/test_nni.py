@@ -14,10 +14,9 @@ __all__ = ['evaluate_setting', 'main', 'open_search']
 import argparse
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import todd
 import torch.distributed as dist
 from rich.console import Console
 from rich.table import Table
@@ -35,7 +34,7 @@ _DRY_RUN_IMAGES = 5
 
 
 def open_search(
-    config: todd.Config,
+    config: Mapping[str, Any],
     dump_dir: pathlib.Path,
     images: str | None = None,
     world: runtime.World | None = None,
@@ -55,21 +54,21 @@ def open_search(
     if runtime.dry_run() and (dump_dir / 'dry_run').is_dir():
         dump_dir = dump_dir / 'dry_run'
     dump = Dump(dump_dir)
-    categories = get_categories(config.categories)
+    categories = get_categories(config['categories'])
     if dump.meta.categories != categories:
         raise ValueError(
             f'{dump_dir}: a dump of {dump.meta.categories.num_all} categories, which are not those '
-            f'of the config ({config.categories!r}, {categories.num_all}); give the config that it '
+            f'of the config ({config["categories"]!r}, {categories.num_all}); give the config that it '
             'was made with'
         )
-    dataset = config.validator.dataloader.dataset
-    federated = dataset.type == 'OV_LVIS'
-    ground_truth = GroundTruth(dataset.ann_file, categories, federated)
+    dataset = config['validator']['dataloader']['dataset']
+    federated = dataset['type'] == 'OV_LVIS'
+    ground_truth = GroundTruth(dataset['ann_file'], categories, federated)
     chosen = choose_images(images, ground_truth.image_ids)
     if runtime.dry_run():
         chosen = [i for i in chosen if i in set(dump.image_ids())][:_DRY_RUN_IMAGES]
     if len(chosen) < len(ground_truth.image_ids):
-        ground_truth = GroundTruth(dataset.ann_file, categories, federated, chosen)
+        ground_truth = GroundTruth(dataset['ann_file'], categories, federated, chosen)
     return FusionSearch(dump, ground_truth, world), ground_truth
 
 
