@@ -9,6 +9,7 @@ __all__ = ['Teacher', 'build_clip', 'main', 'train']
 
 import argparse
 import dataclasses
+import math
 import pathlib
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..clip_model import encode_texts, import_clip, save_clip_archive, tokenize
 from ..progress import Progress
 from ..prompts.templates import VILD
 from ..runtime import get_logger
-from .captions import Crop, caption, cut_crops
+from .captions import NEAREST, Crop, caption, cut_crops
 from .shapes import BASES, NOVELS
 from .world import Split, draw_split
 
@@ -29,6 +30,13 @@ OUT = pathlib.Path('pretrained/mini/clip.pt')
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 """CLIP's pixel transform."""
+
+MAX_NORM = 1.0  # of the gradient
+
+HELD_OUT = 100  # pictures
+CHECKED = (1.3, 2.83)
+"""Sides of the crops that are checked, by the longer side of a box: CLIP's view of an object by itself,
+and that of OAKE's objects, √8 for a square one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +47,8 @@ class Teacher:
         images: pictures drawn to learn from.
         windows: crops of each that are not around an object.
         iterations: steps of the optimiser.
-        alone: of these, the first ones, on crops in which a single class is to be seen.
+        primer: of these, the first ones: objects that fill the crop, and nothing but their names. A
+            network this small does not find out what words mean from crowded crops in that time.
         batch: crops of a step.
         lr: greatest learning rate, of a linear warm-up and a cosine decay.
         max_scale: bound of the factor of the cosine similarities. Low, so that the names of
@@ -54,12 +63,12 @@ class Teacher:
     text_width: int = 64
     text_layers: int = 2
     context_length: int = 24
-    images: int = 3000
-    windows: int = 3
-    iterations: int = 1500
-    alone: int = 400
-    batch: int = 128
-    lr: float = 1.5e-3
+    images: int = 2400
+    windows: int = 2
+    iterations: int = 2400
+    primer: int = 400
+    batch: int = 64
+    lr: float = 2.5e-3
     warmup: int = 50
     weight_decay: float = 0.05
     max_scale: float = 15.0
@@ -79,8 +88,11 @@ def build_clip(spec: Teacher) -> nn.Module:
         transformer_heads=spec.text_width // 64,
         transformer_layers=spec.text_layers,
     )
-    # CLIP's 0.02 makes all words look alike to a network this small for too long.
+    # With CLIP's own, smaller numbers all words and all places look alike for too long.
     nn.init.normal_(model.token_embedding.weight, std=0.3)
+    nn.init.normal_(model.visual.positional_embedding, std=0.5)
+    # Captions use few of the words: a gradient and an update for these alone.
+    model.token_embedding.sparse = True
     return model
 
 
@@ -125,69 +137,94 @@ def accuracy(model: nn.Module, crops: list[Crop]) -> tuple[float, float]:
     return float(right[~novel].mean() * 100), float(right[novel].mean() * 100)
 
 
-def _optimizer(model: nn.Module, spec: Teacher) -> tuple[torch.optim.Optimizer, object]:
-    # Words of the vocabulary that no caption uses would decay to nothing: those, biases and scales
-    # are left alone.
-    kept = [p for n, p in model.named_parameters() if p.ndim < 2 or 'embedding' in n]
-    decayed = [p for n, p in model.named_parameters() if p.ndim >= 2 and 'embedding' not in n]
-    groups = [dict(params=decayed), dict(params=kept, weight_decay=0.0)]
-    optimizer = torch.optim.AdamW(
-        groups, spec.lr, betas=(0.9, 0.98), weight_decay=spec.weight_decay
-    )
+class _Optimizer:
+    """AdamW with a warm-up and a cosine, and the words' own, which leaves unused ones alone."""
 
-    def factor(step: int) -> float:
-        done = (step - spec.warmup) / max(spec.iterations - spec.warmup, 1)
-        return min((step + 1) / spec.warmup, 0.5 * (1 + np.cos(np.pi * max(done, 0))) + 1e-3)
+    def __init__(self, model: nn.Module, spec: Teacher) -> None:
+        words = model.token_embedding.weight
+        self._others = [p for p in model.parameters() if p is not words]
+        decayed = [p for p in self._others if p.ndim >= 2]
+        kept = [p for p in self._others if p.ndim < 2]
+        betas = (0.9, 0.98)
+        self._optimizers = [
+            torch.optim.AdamW(
+                [dict(params=decayed), dict(params=kept, weight_decay=0.0)],
+                spec.lr,
+                betas=betas,
+                weight_decay=spec.weight_decay,
+            ),
+            torch.optim.SparseAdam([words], spec.lr, betas=betas),
+        ]
+        self._schedules = [
+            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, spec))
+            for optimizer in self._optimizers
+        ]
 
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    def step(self, loss: Tensor) -> None:
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._others, MAX_NORM)
+        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+            optimizer.step()
+            schedule.step()
 
 
-def train(spec: Teacher, seed: int, checks: int = 10) -> nn.Module:
+def _rate(step: int, spec: Teacher) -> float:
+    """The learning rate at a step, as a part of the greatest."""
+    if step < spec.warmup:
+        return (step + 1) / spec.warmup
+    done = (step - spec.warmup) / max(spec.iterations - spec.warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+
+
+def train(spec: Teacher, seed: int, checks: int = 12) -> nn.Module:
     """Train a CLIP; a line now and then says how well it knows crops it has not seen.
 
     Args:
         seed: of the pictures, the weights and the order. The pictures are none of the detector's.
         checks: number of those lines.
     """
-    logger = get_logger()
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, Split.teacher])
+    near: list[Crop] = []
+    crops: list[Crop] = []
     with Progress(spec.images, 'draw for the teacher', 'images') as progress:
-        crops: list[Crop] = []
         for scene in draw_split(Split.teacher, spec.images, seed):
+            near += cut_crops([scene], spec.resolution, rng, context=(NEAREST, 1.6))
             crops += cut_crops([scene], spec.resolution, rng, windows=spec.windows)
             progress.update()
-    alone = [crop for crop in crops if len(crop.names) == 1]
-    held_out = list(draw_split(Split.teacher_held_out, 120, seed))
-    near, wide = (
-        cut_crops(held_out, spec.resolution, rng, context=(c, c + 1e-6)) for c in (1.3, 2.83)
-    )
+    held_out = list(draw_split(Split.teacher_held_out, HELD_OUT, seed))
+    checked = [cut_crops(held_out, spec.resolution, rng, context=(c, c)) for c in CHECKED]
 
     model = build_clip(spec)
-    optimizer, schedule = _optimizer(model, spec)
+    optimizer = _Optimizer(model, spec)
     with Progress(spec.iterations, 'teach the teacher', 'steps') as progress:
         for step in range(1, spec.iterations + 1):
-            pool = alone if step <= spec.alone else crops
+            is_primer = step <= spec.primer
+            pool = near if is_primer else crops
             batch = [pool[i] for i in rng.integers(len(pool), size=spec.batch)]
-            texts = [caption(crop.names, rng) for crop in batch]
+            texts = [crop.names[0] if is_primer else caption(crop.names, rng) for crop in batch]
+            if is_primer:
+                batch = [dataclasses.replace(crop, names=crop.names[:1]) for crop in batch]
             loss = contrast(model.train(), batch, texts, spec.max_scale)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+            optimizer.step(loss)
             progress.update(loss=loss.item())
             if step % max(spec.iterations // checks, 1) == 0:
-                logger.info(
-                    'teacher, step %d: loss %.3f; held-out crops, accuracy of base / novel classes: '
-                    'near %.1f / %.1f %%, wide %.1f / %.1f %% (chance %.1f %%)',
-                    step,
-                    loss.item(),
-                    *accuracy(model.eval(), near),
-                    *accuracy(model, wide),
-                    100 / len(BASES + NOVELS),
-                )
+                _report(model.eval(), step, loss.item(), *checked)
     return model.eval()
+
+
+def _report(model: nn.Module, step: int, loss: float, near: list[Crop], wide: list[Crop]) -> None:
+    get_logger().info(
+        'teacher, step %d: loss %.3f; held-out crops, accuracy of base / novel classes: '
+        'near %.1f / %.1f %%, wide %.1f / %.1f %% (chance %.1f %%)',
+        step,
+        loss,
+        *accuracy(model, near),
+        *accuracy(model, wide),
+        100 / len(BASES + NOVELS),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -203,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     spec = Teacher(
         iterations=args.iterations,
         images=args.images,
-        alone=min(Teacher.alone, args.iterations // 3),
+        primer=min(Teacher.primer, args.iterations // 3),
     )
     save_clip_archive(train(spec, args.seed), args.out)
 

@@ -4,7 +4,7 @@ The annotation files hold all classes. What may reach a training run, boxes of b
 is split off by ``oadp.build_annotations``, as of any dataset.
 """
 
-__all__ = ['Split', 'draw_split', 'is_world', 'main', 'write_world']
+__all__ = ['Split', 'draw_split', 'main', 'write_world']
 
 import argparse
 import enum
@@ -62,17 +62,6 @@ def write_world(
         shutil.rmtree(root / split.name, ignore_errors=True)
         _write_json(annotations, _write_split(root, split, count, seed, first_id))
         first_id += count
-
-
-def is_world(root: pathlib.Path, seed: int, num_train: int, num_val: int) -> bool:
-    """Whether ``write_world`` with these arguments has run to its end there."""
-    for split, count in ((Split.train, num_train), (Split.val, num_val)):
-        annotations = root / 'annotations' / f'instances_{split.name}.json'
-        if not annotations.is_file():
-            return False
-        if json.loads(annotations.read_text())['info'] != _info(split, count, seed):
-            return False
-    return True
 
 
 def _info(split: Split, count: int, seed: int) -> dict[str, Any]:

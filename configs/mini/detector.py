@@ -1,0 +1,33 @@
+"""The sizes of the embedded benchmark's detector, to list in `_base_` after a detector of `../dp/models`.
+
+The modules and what they do are those of the full-size detector.
+"""
+
+_base_ = ['body.py']
+
+PROMPTS = 'data/mini/prompts/vild.pth'
+TEMPERATURE = 1 / 15  # that of the benchmark's CLIP
+
+model = dict(
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=64, featmap_strides=[8, 16, 32]),
+        bbox_head=dict(
+            in_channels=64,
+            conv_out_channels=32,
+            fc_out_channels=256,
+            norm_cfg=dict(type='BN'),
+            cls_predictor_cfg=dict(
+                prompts=PROMPTS,
+                scaler=dict(train=TEMPERATURE, val=TEMPERATURE),
+            ),
+        ),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=500, max_per_img=100),
+        rcnn=dict(sampler=dict(num=64)),
+    ),
+    test_cfg=dict(
+        rpn=dict(nms_pre=500, max_per_img=100),
+        rcnn=dict(max_per_img=100),
+    ),
+)

@@ -1,0 +1,18 @@
+"""Features of the proposals in the embedded benchmark's training images.
+
+python -m oadp.oake.objects mini/oake/objects configs/mini/objects.py
+"""
+
+_base_ = ['oake.py']
+
+train = dict(
+    dataloader=dict(
+        dataset=dict(
+            output_dir='data/mini/oake/objects/train',
+            proposal_file='data/mini/proposals/rpn_train.pkl',
+            proposal_sorted=True,
+            expand_mode='ADAPTIVE',
+        ),
+    ),
+)
+log = dict(interval=200)

@@ -1,0 +1,27 @@
+"""The embedded benchmark's schedule: 400 steps of eight pictures, from scratch."""
+
+ITERATIONS = 400
+
+trainer = dict(
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer_config=dict(grad_clip=dict(max_norm=10.0)),
+    auto_scale_lr=dict(enable=False),
+    lr_config=dict(
+        policy='CosineAnnealing',
+        min_lr=0.0,
+        by_epoch=False,
+        warmup='linear',
+        warmup_iters=50,
+        warmup_ratio=0.01,
+    ),
+    runner=dict(type='IterBasedRunner', max_iters=ITERATIONS),
+    workflow=[('train', 1)],
+    checkpoint_config=dict(by_epoch=False, interval=ITERATIONS),
+    # Evaluated once, at the end, by `oadp.dp.test`: nothing is chosen by the evaluation pictures.
+    evaluation=None,
+    log_config=dict(interval=50, hooks=[dict(type='TextLoggerHook', by_epoch=False)]),
+    custom_hooks=[dict(type='NumClassCheckHook')],
+    load_from=None,
+    resume_from=None,
+    seed=0,
+)

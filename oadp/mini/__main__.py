@@ -1,0 +1,6 @@
+"""``python -m oadp.mini``."""
+
+from .run import main
+
+if __name__ == '__main__':
+    main()

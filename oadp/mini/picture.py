@@ -1,0 +1,97 @@
+"""The benchmark's picture: what is there, and what each detector finds, side by side.
+
+The detections are of the first validation images. It is made after all training, to be looked at.
+"""
+
+__all__ = ['main', 'truth']
+
+import argparse
+import pathlib
+from typing import Any
+
+import cv2
+import numpy as np
+import supervision as sv
+from PIL import Image
+
+from .. import runtime
+from ..config import load_config
+from ..dp import build_dataset
+from ..dp.checkpoints import load_detector
+from ..dp.inference import predict
+from ..dp.loaders import build_val_loader
+from ..visualize import draw, to_detections
+
+SCORE = 0.3
+"""Lowest score drawn."""
+
+SIDE = 320  # pixels of a picture
+BANNER = 28  # pixels of the line above a column
+JPEG_QUALITY = 88
+
+
+def truth(dataset: Any, index: int) -> sv.Detections:
+    """The annotations of an image as detections, without scores."""
+    annotation = dataset.get_ann_info(index)
+    categories = dataset.categories
+    rows = np.pad(annotation['bboxes'], ((0, 0), (0, 1)), constant_values=1)
+    detections = to_detections(
+        [rows[annotation['labels'] == label] for label in range(categories.num_all)], categories
+    )
+    detections.confidence = None
+    return detections
+
+
+def _fit(image: np.ndarray) -> np.ndarray:
+    """Shrink to ``SIDE`` and pad below or on the right, white."""
+    scale = SIDE / max(image.shape[:2])
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = image.shape[:2]
+    padding = ((0, SIDE - height), (0, SIDE - width), (0, 0))
+    return np.pad(image, padding, constant_values=255)
+
+
+def _banner(text: str) -> np.ndarray:
+    banner = np.full((BANNER, SIDE, 3), 255, np.uint8)
+    cv2.putText(banner, text, (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
+    return banner
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.mini.picture',
+        description='Draw ground truth and detections side by side.',
+    )
+    parser.add_argument('runs', nargs='+', metavar='NAME:CHECKPOINT', help='configs/mini/NAME.py')
+    parser.add_argument('--out', type=pathlib.Path, required=True, help='a .jpg or .png')
+    parser.add_argument('--images', type=int, default=4)
+    args = parser.parse_args(arguments)
+    columns: dict[str, list[np.ndarray]] = {}
+    with runtime.launch() as world:
+        for run in args.runs:
+            name, checkpoint = run.split(':', 1)
+            config = load_config(
+                f'configs/mini/{name}.py',
+                {'.validator.dataloader.dataset.max_images': args.images},
+            )
+            dataset = build_dataset(config, 'val')
+            loader = build_val_loader(dataset, config.validator.dataloader, world)
+            detector = load_detector(config, checkpoint, world.device)
+            results = predict(detector, loader, world)
+            columns.setdefault('what is there', [truth(dataset, i) for i in range(len(dataset))])
+            columns[name] = [to_detections(r, dataset.categories, SCORE) for r in results]
+    images = [
+        np.asarray(Image.open(pathlib.Path(dataset.img_prefix, info['filename'])).convert('RGB'))
+        for info in dataset.data_infos
+    ]
+    rows = [np.hstack([_banner(title) for title in columns])]
+    for i, image in enumerate(images):
+        rows.append(np.hstack([_fit(draw(image, column[i])) for column in columns.values()]))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = args.out.with_name(f'.{args.out.name}.part{args.out.suffix}')
+    Image.fromarray(np.vstack(rows)).save(temporary, quality=JPEG_QUALITY)
+    temporary.replace(args.out)
+
+
+if __name__ == '__main__':
+    main()

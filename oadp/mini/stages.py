@@ -1,0 +1,222 @@
+"""Running a pipeline of commands: in order of what needs what, a few at a time, each once.
+
+A stage is a command that one could type. It is skipped when it has run to its end with the same
+command, configs and inputs; one that was killed is run again, from the start unless the command
+resumes by itself.
+"""
+
+__all__ = ['Runner', 'Stage', 'StageError']
+
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from ..config import load_config
+
+POLL = 0.5  # seconds
+HEARTBEAT = 30.0  # seconds between lines where there is no terminal
+
+
+class StageError(RuntimeError):
+    """A command failed; the message says which, and where its output is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A command and what it makes.
+
+    Attributes:
+        name: what the user sees, and the name of its log.
+        command: arguments of ``python``; configs are those that end in ``.py``.
+        outputs: files or folders that it makes.
+        needs: names of the stages whose outputs it reads.
+        resumes: whether the command itself goes on where it was killed.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    outputs: tuple[pathlib.Path, ...]
+    needs: tuple[str, ...] = ()
+    resumes: bool = False
+
+    def __str__(self) -> str:
+        return 'python ' + shlex.join(self.command)
+
+
+@dataclasses.dataclass
+class _Running:
+    stage: Stage
+    process: subprocess.Popen
+    start: float
+
+
+class Runner:
+    """Runs stages with ``root`` as the working directory.
+
+    Args:
+        root: where paths of commands and outputs start.
+        folder: of stamps and logs, relative to ``root``.
+        slots: how many commands run at a time, with ``threads`` threads each.
+    """
+
+    def __init__(
+        self, root: pathlib.Path, folder: pathlib.Path, slots: int = 2, threads: int = 1
+    ) -> None:
+        self._root = root
+        self._folder = root / folder
+        self._slots = slots
+        self._threads = threads
+        self._console = Console(stderr=True)
+        self._digests: dict[str, str] = {}
+
+    def run(self, stages: Sequence[Stage]) -> None:
+        """Run what is not done. Stages stand in an order in which they could run one by one.
+
+        Raises:
+            StageError: a command failed; the others that run at the time are stopped.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for stage in stages:
+            self._digests[stage.name] = self._digest(stage)
+        done = {stage.name for stage in stages if self._is_done(stage)}
+        waiting = collections.deque(stage for stage in stages if stage.name not in done)
+        for stage in stages:
+            if stage.name in done:
+                self._console.print(f'[dim]{stage.name}: done before ({stage.outputs[0]})[/]')
+        running: list[_Running] = []
+        with Live(console=self._console, refresh_per_second=2, transient=True) as live:
+            try:
+                while waiting or running:
+                    for stage in [s for s in waiting if done.issuperset(s.needs)]:
+                        if len(running) < self._slots:
+                            waiting.remove(stage)
+                            running.append(self._start(stage))
+                    self._watch(running, len(done), len(stages), live)
+                    for finished in [r for r in running if r.process.poll() is not None]:
+                        running.remove(finished)
+                        self._finish(finished)
+                        done.add(finished.stage.name)
+            finally:
+                for other in running:
+                    other.process.terminate()
+                    other.process.wait()
+
+    def seconds(self, name: str) -> float:
+        """How long a stage took when it ran."""
+        return json.loads(self._stamp(name).read_text())['seconds']
+
+    def _stamp(self, name: str) -> pathlib.Path:
+        return self._folder / f'{name.replace("/", "-")}.json'
+
+    def _log(self, name: str) -> pathlib.Path:
+        return self._stamp(name).with_suffix('.log')
+
+    def _digest(self, stage: Stage) -> str:
+        """Of all that the outputs depend on, but the code."""
+        configs = [load_config(a).dumps() for a in stage.command if a.endswith('.py')]
+        inputs = [self._digests[name] for name in stage.needs]
+        return hashlib.sha256(json.dumps([stage.command, configs, inputs]).encode()).hexdigest()
+
+    def _is_done(self, stage: Stage) -> bool:
+        stamp = self._read_stamp(stage)
+        return (
+            stamp['digest'] == self._digests[stage.name]
+            and stamp['done']
+            and all((self._root / path).exists() for path in stage.outputs)
+        )
+
+    def _read_stamp(self, stage: Stage) -> dict:
+        path = self._stamp(stage.name)
+        if not path.is_file():
+            return dict(digest='', done=False)
+        return json.loads(path.read_text(encoding='utf-8'))
+
+    def _write_stamp(self, stage: Stage, done: bool, seconds: float = 0.0) -> None:
+        path = self._stamp(stage.name)
+        temporary = path.with_suffix('.part')
+        stamp = dict(digest=self._digests[stage.name], done=done, seconds=seconds)
+        temporary.write_text(json.dumps(stamp), encoding='utf-8')
+        temporary.replace(path)
+
+    def _start(self, stage: Stage) -> _Running:
+        if not (stage.resumes and self._read_stamp(stage)['digest'] == self._digests[stage.name]):
+            for output in stage.outputs:
+                path = self._root / output
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        self._write_stamp(stage, done=False)
+        self._console.print(f'[bold]{stage.name}[/]: {stage}', highlight=False)
+        package = pathlib.Path(__file__).resolve().parents[2]
+        paths = [str(package), *filter(None, [os.environ.get('PYTHONPATH')])]
+        threads = str(self._threads)
+        environment = dict(
+            os.environ,
+            PYTHONPATH=os.pathsep.join(paths),
+            OMP_NUM_THREADS=threads,
+            MKL_NUM_THREADS=threads,
+        )
+        with self._log(stage.name).open('w') as log:
+            process = subprocess.Popen(
+                [sys.executable, *stage.command],
+                cwd=self._root,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        return _Running(stage, process, time.monotonic())
+
+    def _finish(self, finished: _Running) -> None:
+        name = finished.stage.name
+        if finished.process.returncode:
+            tail = '\n'.join(self._log(name).read_text(errors='replace').splitlines()[-15:])
+            raise StageError(
+                f'{name}: `{finished.stage}` ended with {finished.process.returncode}; its output is '
+                f'in {self._log(name)} and ends with\n{tail}'
+            )
+        missing = [str(p) for p in finished.stage.outputs if not (self._root / p).exists()]
+        if missing:
+            raise StageError(f'{name}: `{finished.stage}` ended well, but did not make {missing}')
+        seconds = time.monotonic() - finished.start
+        self._write_stamp(finished.stage, done=True, seconds=seconds)
+        self._console.print(f'[green]{name}[/]: done in {seconds:.0f} s', highlight=False)
+
+    def _watch(self, running: list[_Running], done: int, total: int, live: Live) -> None:
+        """Show the last line of each command's output, with its rate and what is left, for a while."""
+        until = time.monotonic() + (
+            POLL if live.is_started and self._console.is_terminal else HEARTBEAT
+        )
+        while True:
+            table = Table.grid(padding=(0, 2))
+            for r in running:
+                elapsed = time.monotonic() - r.start
+                table.add_row(r.stage.name, f'{elapsed:.0f} s', self._last_line(r.stage.name))
+            if self._console.is_terminal:
+                table.add_row(f'{done} of {total} stages')
+                live.update(table)
+            time.sleep(POLL)
+            if any(r.process.poll() is not None for r in running):
+                return
+            if time.monotonic() >= until:
+                if not self._console.is_terminal:
+                    for r in running:
+                        self._console.print(f'  {r.stage.name}: {self._last_line(r.stage.name)}')
+                return
+
+    def _last_line(self, name: str) -> str:
+        with self._log(name).open('rb') as f:
+            f.seek(0, os.SEEK_END)
+            f.seek(max(f.tell() - 2000, 0))
+            lines = f.read().decode(errors='replace').splitlines()
+        return next((line.strip()[:120] for line in reversed(lines) if line.strip()), '')

@@ -1,0 +1,118 @@
+"""The drawn world: the same every time, in COCO's format, without a novel label where one trains."""
+
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from oadp import build_annotations
+from oadp.categories import get_categories
+from oadp.mini.scene import MAX_COVERED, draw_scene
+from oadp.mini.shapes import BASES, NOVELS, SYNONYMS, draw_shape
+from oadp.mini.world import Split, draw_split, write_world
+
+NUM_TRAIN, NUM_VAL = 12, 5
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp('mini')
+    write_world(path, seed=3, num_train=NUM_TRAIN, num_val=NUM_VAL)
+    return path
+
+
+def digest(folder: pathlib.Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob('*.*'))
+        if path.is_file()
+    }
+
+
+def test_it_is_the_same_every_time(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    write_world(tmp_path, seed=3, num_train=NUM_TRAIN, num_val=NUM_VAL)
+    assert len(digest(root)) == NUM_TRAIN + NUM_VAL + 3
+    assert digest(root) == digest(tmp_path)
+
+
+def test_another_seed_is_another_world() -> None:
+    first, second = (next(draw_split(Split.train, 1, seed)).image for seed in (0, 1))
+    assert first.shape != second.shape or (first != second).any()
+
+
+def test_no_split_shares_a_picture() -> None:
+    pictures = {scene.image.tobytes() for split in Split for scene in draw_split(split, 3, seed=0)}
+    assert len(pictures) == 3 * len(Split)
+
+
+@pytest.mark.parametrize('split, count', [('train', NUM_TRAIN), ('val', NUM_VAL)])
+def test_coco_reads_it(root: pathlib.Path, split: str, count: int) -> None:
+    coco = COCO(root / 'annotations' / f'instances_{split}.json')
+    assert len(coco.imgs) == count
+    assert {c['name'] for c in coco.cats.values()} == {*BASES, *NOVELS}
+    for annotation in coco.anns.values():
+        image = coco.imgs[annotation['image_id']]
+        x, y, w, h = annotation['bbox']
+        assert w > 0 and h > 0 and 0 < annotation['area'] <= w * h
+        assert x >= 0 and y >= 0 and x + w <= image['width'] and y + h <= image['height']
+        assert (root / split / image['file_name']).is_file()
+
+
+def test_the_category_file_is_the_split(root: pathlib.Path) -> None:
+    categories = get_categories(str(root / 'categories.json'))
+    assert categories.bases == BASES and categories.novels == NOVELS
+    assert categories.num_bases == 2 * categories.num_novels
+
+
+def test_no_novel_label_reaches_the_training_file(root: pathlib.Path) -> None:
+    build_annotations.main(
+        ['--annotations', str(root / 'annotations/instances_train.json')]
+        + ['--categories', str(root / 'categories.json')]
+    )
+    everything = json.loads((root / 'annotations/instances_train.json').read_text())
+    names = {c['id']: c['name'] for c in everything['categories']}
+    assert {names[a['category_id']] for a in everything['annotations']} & set(NOVELS)
+
+    training = json.loads((root / f'annotations/instances_train.{len(BASES)}.json').read_text())
+    names = {c['id']: c['name'] for c in training['categories']}
+    found = {names[a['category_id']] for a in training['annotations']}
+    assert found and found <= set(BASES)
+    assert len(training['images']) == NUM_TRAIN
+
+
+@pytest.mark.parametrize('name', BASES + NOVELS)
+def test_a_shape_fills_its_square(name: str) -> None:
+    cover = draw_shape(name, (64, 64), np.array([[30.0, 0, 32], [0, 30.0, 32]]))
+    assert cover.shape == (64, 64) and cover.min() == 0 and cover.max() == 1
+    ys, xs = (np.flatnonzero((cover > 0.5).any(axis=axis)) for axis in (1, 0))
+    assert max(ys[-1] - ys[0], xs[-1] - xs[0]) >= 48
+    assert 0.05 < cover.mean() < 0.9
+
+
+def test_shapes_differ() -> None:
+    transform = np.array([[30.0, 0, 32], [0, 30.0, 32]])
+    covers = {name: draw_shape(name, (64, 64), transform) for name in BASES + NOVELS}
+    for name, cover in covers.items():
+        for other in set(covers) - {name}:
+            shared = np.minimum(cover, covers[other]).sum() / np.maximum(cover, covers[other]).sum()
+            assert shared < 0.9, (name, other)
+
+
+def test_objects_hide_little_of_one_another() -> None:
+    for seed in range(10):
+        boxes = draw_scene(np.random.default_rng(seed), BASES + NOVELS).boxes
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        for i in range(len(boxes)):
+            for j in range(i):
+                inner = np.minimum(boxes[i, 2:], boxes[j, 2:]) - np.maximum(
+                    boxes[i, :2], boxes[j, :2]
+                )
+                assert inner.clip(0).prod() <= MAX_COVERED * min(areas[i], areas[j])
+
+
+def test_synonyms_are_no_class_names() -> None:
+    assert set(SYNONYMS) <= {*BASES, *NOVELS}
+    assert not set(SYNONYMS.values()) & {*BASES, *NOVELS}
