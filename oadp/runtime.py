@@ -16,6 +16,7 @@ __all__ = [
 
 import contextlib
 import dataclasses
+import datetime
 import logging
 import os
 import pathlib
@@ -24,6 +25,9 @@ from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
+
+_PATIENCE = datetime.timedelta(hours=2)
+"""How long a process waits for the others: LVIS's metrics take the first of them many minutes."""
 
 _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 
@@ -106,7 +110,7 @@ def launch() -> Iterator[World]:
     if 'RANK' not in os.environ:
         yield World(rank=0, local_rank=0, size=1, device=device)
         return
-    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
+    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=_PATIENCE)
     try:
         yield World(
             rank=dist.get_rank(), local_rank=local_rank, size=dist.get_world_size(), device=device
@@ -133,6 +137,10 @@ def get_logger(name: str = 'oadp', file: os.PathLike | None = None) -> logging.L
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler(sys.stderr))
     if file is not None:
+        # In one process (a notebook, tests) a second run must not write to the first one's file.
+        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+            logger.removeHandler(handler)
+            handler.close()
         pathlib.Path(file).parent.mkdir(parents=True, exist_ok=True)
         logger.addHandler(logging.FileHandler(file, encoding='utf-8'))
     for handler in logger.handlers:
