@@ -188,7 +188,7 @@ install_ops() {
         PATH=$PWD/$VENV/bin:$PATH MMCV_WITH_OPS=1 FORCE_CUDA=$([[ $target == cpu ]] && echo 0 || echo 1) \
             MAX_JOBS=${MAX_JOBS:-$(nproc)} \
             pip wheel --no-deps --no-build-isolation --no-cache-dir -w "$unfinished" "$(pinned mmcv-full)" \
-            || die "compiling mmcv-full's ops failed (see above); without OPS=1, torchvision's are used"
+            || { rm -r "$unfinished"; die "compiling mmcv-full's ops failed (see above); without OPS=1, torchvision's are used"; }
         mv "$unfinished" "$wheels"
     fi
     say "mmcv-full with its ops, from $wheels"

@@ -14,6 +14,11 @@ PYTHON = """#!/usr/bin/env bash
 case "$*" in
 *"-m pip --disable"*)
     echo "${@:4}" >>"$NOTES"
+    if [[ $* == *" wheel "* ]]; then
+        [[ -z ${COMPILER_FAILS:-} ]] || exit 1
+        while [[ $1 != -w ]]; do shift; done
+        touch "$2/mmcv.whl"
+    fi
     for arg in "$@"; do [[ $arg == *rest.txt ]] && sed "s/^/  /" "$arg" >>"$NOTES"; done
     exit 0 ;;
 *"-m pip check"* | *oadp*) exit 0 ;;
@@ -106,6 +111,32 @@ def test_another_build_of_torch_is_kept(install) -> None:
 def test_other_versions_of_torch(install) -> None:
     _, notes = install(TORCH='torch==2.9.1 torchvision==0.24.1')
     assert 'torchvision==0.24.1' in notes[position(notes, 'torch==2.9.1')]
+
+
+def test_compiled_ops_are_kept_for_the_next_time(install, tmp_path: pathlib.Path) -> None:
+    cache = {
+        'XDG_CACHE_HOME': str(tmp_path / 'cache'),
+        'FORCE_CUDA': '0',
+        'CUDA_VISIBLE_DEVICES': '',
+    }
+    result, notes = install(OPS='1', COMPILER_FAILS='1', **cache)
+    assert result.returncode == 1
+    assert "compiling mmcv-full's ops failed" in result.stderr
+    assert not [*(tmp_path / 'cache').rglob('mmcv-full*')], 'nothing half is left'
+
+    result, notes = install(OPS='1', **cache)
+    assert result.returncode == 0, result.stderr
+    (wheel,) = (tmp_path / 'cache').rglob('*.whl')
+    # Apart by the versions of mmcv-full and torch, by Python, and by device.
+    tag = f'cp{sys.version_info[0]}{sys.version_info[1]}'
+    assert wheel.parent.name == f'mmcv-full-1.7.2-torch9.9-{tag}-cpu'
+    assert position(notes, 'rest.txt') < position(notes, 'wheel --no-deps')
+    assert str(wheel) in notes[position(notes, str(wheel))]
+
+    (tmp_path / '.venv' / '.oadp-installed').unlink()
+    _, notes = install(**cache)
+    assert not [n for n in notes if n.startswith('wheel')], 'compiled once'
+    position(notes, str(wheel))
 
 
 @pytest.mark.parametrize(
