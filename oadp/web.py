@@ -208,6 +208,7 @@ def launch(blocks: Any, host: str, port: int, **kwargs: Any) -> None:
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
+        quiet=True,
         **kwargs,
     )
 

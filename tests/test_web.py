@@ -107,7 +107,7 @@ def served(detector, thin, tmp_path, monkeypatch):
     """The page's address, while it is served."""
     monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path / 'gradio'))
     blocks = build_page(detector, find_examples(pathlib.Path('data/coco/val2017')))
-    launch(blocks, '127.0.0.1', None, prevent_thread_lock=True, quiet=True)
+    launch(blocks, '127.0.0.1', None, prevent_thread_lock=True)
     yield blocks.local_url
     blocks.close()
 

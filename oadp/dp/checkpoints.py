@@ -19,6 +19,9 @@ from .build import build_detector
 _TEMPORARY_PREFIX = '.writing-'
 _LISTED = 5
 
+_STEPS = '._steps'
+"""Counts what a loss has seen; a model that does not learn has no use for it."""
+
 
 def load_weights(
     model: nn.Module,
@@ -48,8 +51,7 @@ def load_weights(
     if misfits and not skip_misfits:
         shapes = [f'{k}: {tuple(state[k].shape)}, not {tuple(own[k].shape)}' for k in misfits]
         raise ValueError(f'{path}: not a checkpoint of this config; {_short_list(shapes)}')
-    # `_steps` counts what a loss has seen, which a tested model does not read.
-    lacking = [k for k in own if k not in state and not k.endswith('._steps')]
+    lacking = [k for k in own if k not in state and not k.endswith(_STEPS)]
     if lacking and not skip_misfits:
         raise ValueError(f'{path}: not a checkpoint of this config; no {_short_list(lacking)}')
     fitting = {k: v for k, v in state.items() if k in own and k not in misfits}
@@ -63,7 +65,7 @@ def load_weights(
     buffers = {name for name, _ in model.named_buffers()}
     faults = dict(
         missing=sorted(set(own) - set(state)),
-        unexpected=sorted(set(state) - set(own) - buffers),
+        unexpected=sorted(k for k in set(state) - set(own) - buffers if not k.endswith(_STEPS)),
     )
     faults['of another shape'] = misfits
     for fault, keys in faults.items():
