@@ -17,6 +17,7 @@ objects    the same two, ``bboxes`` being the proposals, and ``objectness`` (n, 
 __all__ = ['KINDS', 'FolderStore', 'Kind', 'Record', 'Store', 'check', 'open_store']
 
 import abc
+import argparse
 import io
 import os
 import pathlib
@@ -193,7 +194,7 @@ def load_record(data: bytes) -> Record:
     """
     try:
         return compat.load_tensors(io.BytesIO(data))
-    except ValueError as e:
+    except Exception as e:  # garbage makes torch's unpickler stumble in many ways
         raise ValueError(f'not a readable record, of {len(data)} bytes') from e
 
 
@@ -291,8 +292,6 @@ def open_store(path: str | os.PathLike, kind: Kind) -> Store:
 
 
 def main() -> int:
-    import argparse
-
     from . import packed_features
 
     parser = argparse.ArgumentParser(

@@ -173,3 +173,66 @@ def test_kill_while_writing(path, kind):
         assert torch.equal(store.read(i), torch.full((20000,), i + 1.0).half())
     store.write(77, make_record(kind))
     assert 77 in store
+
+
+def command(monkeypatch, *arguments) -> int:
+    monkeypatch.setattr(sys, 'argv', ['features', *map(str, arguments)])
+    return features.main()
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_pack_unpack_check(tmp_path, monkeypatch, kind):
+    source = features.open_store(tmp_path / 'source', kind)
+    for i in (5, 99, 1234567):
+        source.write(i, make_record(kind))
+    packed, unpacked = tmp_path / 'packed.lmdb', tmp_path / 'unpacked'
+    assert command(monkeypatch, 'pack', source.path, packed) == 0
+    assert command(monkeypatch, 'unpack', packed, unpacked) == 0
+    assert {f.name: f.read_bytes() for f in unpacked.iterdir()} == {
+        f.name: f.read_bytes() for f in source.path.iterdir()
+    }
+    assert command(monkeypatch, 'check', packed, source.path) == 0
+    source.write(99, make_record(kind))
+    assert command(monkeypatch, 'check', packed) == 0
+    assert command(monkeypatch, 'check', packed, source.path) == 1
+
+
+def test_pack_goes_on_where_it_stopped_and_reports_broken_records(tmp_path, monkeypatch, caplog):
+    source = features.open_store(tmp_path / 'source', 'blocks')
+    for i in range(4):
+        source.write(i, make_record('blocks'))
+    (tmp_path / 'source/000000000002.pth').write_bytes(b'broken')
+    packed = features.open_store(tmp_path / 'packed.lmdb', 'blocks')
+    packed.write(0, source.read(0))
+    assert command(monkeypatch, 'pack', source.path, packed.path) == 1
+    assert packed.ids() == [0, 1, 3]
+    assert command(monkeypatch, 'check', source.path) == 1
+    source.write(2, make_record('blocks'))
+    assert command(monkeypatch, 'pack', source.path, packed.path) == 0
+    assert packed.ids() == [0, 1, 2, 3]
+
+
+def test_mistaken_conversions(tmp_path, monkeypatch):
+    features.open_store(tmp_path / 'a', 'blocks').write(1, make_record('blocks'))
+    with pytest.raises(ValueError, match='end in .lmdb'):
+        command(monkeypatch, 'pack', tmp_path / 'a', tmp_path / 'b')
+    with pytest.raises(ValueError, match='not end in .lmdb'):
+        command(monkeypatch, 'unpack', tmp_path / 'a', tmp_path / 'b.lmdb')
+    with pytest.raises(FileNotFoundError, match='no feature records'):
+        command(monkeypatch, 'check', tmp_path / 'none')
+
+
+def test_a_packed_store_survives_a_fork(tmp_path):
+    """DataLoader workers inherit a store that is open already."""
+    store = features.open_store(tmp_path / 'a.lmdb', 'globals')
+    record = make_record('globals')
+    store.write(1, record)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            store.write(2, record)
+            os._exit(0 if equal(store.read(1), record) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert store.ids() == [1, 2] and equal(store.read(2), record)

@@ -1,0 +1,46 @@
+"""Fixtures of the extraction's tests."""
+
+import pathlib
+
+import pytest
+import torch
+from oake_world import CONFIGS, make_clip, make_small_world
+
+from oadp import runtime
+from oadp.config import load_config
+from oadp.oake import command
+from oadp.oake.blocks import Blocks
+from oadp.oake.encoder import ImageEncoder
+from oadp.oake.globals import Globals
+from oadp.oake.objects import Objects
+
+
+@pytest.fixture
+def encoder() -> ImageEncoder:
+    return ImageEncoder(make_clip().visual)
+
+
+@pytest.fixture
+def small_world(tmp_path, monkeypatch) -> pathlib.Path:
+    """A small world; it is the current directory."""
+    root = tmp_path / 'small'
+    make_small_world(root)
+    monkeypatch.chdir(root)
+    monkeypatch.delenv('DRY_RUN', raising=False)
+    return root
+
+
+@pytest.fixture
+def extract(monkeypatch):
+    """Run an extraction in the current directory, in this process.
+
+    ``extract('objects', {'.a.b': value})`` gives the reports: validation, training.
+    """
+    tasks = dict(globals=Globals, blocks=Blocks, objects=Objects)
+    world = runtime.World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+
+    def run(kind, overrides=None, config=None):
+        config = load_config(config or CONFIGS[kind], {'.precision': 'fp32', **(overrides or {})})
+        return command.run(tasks[kind], f'oake/{kind}', config, world)
+
+    return run

@@ -1,0 +1,67 @@
+"""Crops of proposals, and the masks on them."""
+
+import doctest
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from oadp.oake import crops
+
+
+def test_examples_in_docstrings():
+    result = doctest.testmod(crops, extraglobs=dict(torch=torch))
+    assert result.attempted >= 3 and result.failed == 0
+
+
+@pytest.mark.parametrize(
+    ('mode', 'box', 'expected', 'case'),
+    [
+        ('ADAPTIVE', [100, 100, 150, 200], [25, 50, 225, 250], 'side √(8·50·100) = 200'),
+        ('ADAPTIVE', [0, 0, 50, 100], [0, 0, 200, 200], 'shifted into the image'),
+        ('ADAPTIVE', [0, 200, 300, 350], [-150, -25, 450, 575], 'longer than both axes: stays centred'),
+        ('LONGEST_EDGE', [100, 100, 150, 200], [75, 100, 175, 200], 'square of the longer side'),
+        ('LONGEST_EDGE', [350, 10, 400, 40], [350, 0, 400, 50], 'square of the longer side'),
+        ('CONSTANT', [100, 100, 150, 200], [13, 38, 237, 262], '224 around (125, 150)'),
+        ('CONSTANT', [380, 290, 400, 300], [176, 76, 400, 300], 'shifted into the corner'),
+        ('RECTANGLE', [100, 100, 150, 200], [100, 100, 150, 200], 'the box'),
+        ('RECTANGLE', [390, 100, 410, 200], [380, 100, 400, 200], 'shifted into the image'),
+    ],
+)  # fmt: skip
+def test_expand(mode, box, expected, case):
+    box = torch.tensor([box], dtype=torch.float32)
+    assert crops.expand(box, (400, 300), 224, mode).tolist() == [expected], case
+
+
+def test_unknown_mode_is_an_error():
+    with pytest.raises(ValueError, match='ADAPTIVE'):
+        crops.expand(torch.zeros(1, 4), (9, 9), 224, 'adaptive')
+
+
+def _mask_by_image(box, crop, grid):
+    """As defined: paint the mask pixel by pixel, resize it with torch."""
+    num_x, num_y = (math.ceil(crop[i + 2] - crop[i]) for i in (0, 1))
+    mask = torch.ones(num_y, num_x)
+    for y in range(num_y):
+        for x in range(num_x):
+            inside_x = box[0] - crop[0] <= x <= box[2] - crop[0]
+            inside_y = box[1] - crop[1] <= y <= box[3] - crop[1]
+            mask[y, x] = float(not (inside_x and inside_y))
+    return functional.interpolate(mask[None, None], (grid, grid), mode='nearest')[0, 0] > 0
+
+
+@pytest.mark.parametrize('mode', crops.EXPAND_MODES)
+@pytest.mark.parametrize('grid', [14, 9])
+def test_masks_are_those_of_a_painted_image(mode, grid):
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(12, 2, generator=generator) * 60
+    side = torch.rand(12, 2, generator=generator) * 36 + 4
+    boxes = torch.cat([corner, corner + side], dim=1).clamp(max=80)
+    # Quarter pixels are exact in float32, so that the loop above and the tensors agree on edges.
+    boxes = (boxes * 4).round() / 4
+    cut = (crops.expand(boxes, (80, 80), 32, mode) * 4).round() / 4
+    masks = crops.outside_masks(boxes, cut, grid)
+    for box, crop, mask in zip(boxes.tolist(), cut.tolist(), masks, strict=True):
+        assert torch.equal(mask, _mask_by_image(box, crop, grid))
+    assert masks.any() or mode in ('RECTANGLE', 'LONGEST_EDGE')

@@ -1,0 +1,208 @@
+"""Extraction as a program, in a small world: resume, repair, failures, dry runs, packed stores."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from oake_world import CONFIGS, DIM, NUM_PROPOSALS, SIZES, make_picture, read_all
+
+from oadp import features
+from oadp.oake import pyramid, reader
+
+pytestmark = pytest.mark.usefixtures('small_world')
+KINDS = sorted(CONFIGS)
+
+
+def folder(small_world, kind, split='val'):
+    return small_world / f'data/coco/oake/{kind}/{split}2017'
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_image_gets_a_record_of_its_kind(extract, small_world, kind):
+    reports = extract(kind)
+    assert [(r.done, r.skipped, r.failed) for r in reports] == [(6, 0, [])] * 2
+    assert not list(small_world.rglob('*.tmp'))
+    for split in ('train', 'val'):
+        store = features.open_store(folder(small_world, kind, split), kind)
+        images = json.loads((small_world / f'data/coco/annotations/instances_{split}2017.json').read_text())['images']  # fmt: skip
+        assert store.ids() == sorted(i['id'] for i in images)
+        for image, n in zip(images, NUM_PROPOSALS, strict=True):
+            record = store.read(image['id'])
+            count = dict(
+                blocks=pyramid.num_blocks((image['width'], image['height']), 40), objects=n
+            )
+            features.check(kind, record, count=count.get(kind), dim=DIM)
+            embeddings = record[None] if kind == 'globals' else record['embeddings']
+            assert (embeddings.float().norm(dim=1) - 1).abs().amax().item() < 1e-3 if len(embeddings) else True  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('kind', 'size'), [('globals', 2), ('blocks', 7), ('objects', 1), ('objects', 5)]
+)
+def test_the_batch_size_changes_nothing(extract, small_world, kind, size):
+    extract(kind)
+    expected = features.open_store(folder(small_world, kind), kind)
+    extract(kind, {'.val.dataloader.dataset.output_dir': 'other', '.mini_batch_size': size, '.train': None})  # fmt: skip
+    store = features.open_store('other', kind)
+    for i in expected.ids():
+        a, b = store.read(i), expected.read(i)
+        for x, y in zip(
+            *((r.values() if isinstance(r, dict) else [r]) for r in (a, b)), strict=True
+        ):
+            torch.testing.assert_close(x, y, atol=1e-3, rtol=0)
+
+
+def test_resume_does_the_missing_ones_and_decodes_no_other(extract, small_world, monkeypatch):
+    extract('blocks')
+    before = read_all(folder(small_world, 'blocks'))
+    for name in sorted(before)[1:3]:
+        (folder(small_world, 'blocks') / name).unlink()
+    read_images = []
+    original = reader._chunks
+    monkeypatch.setattr(
+        reader, '_chunks', lambda image, *a: read_images.append(image.id) or original(image, *a)
+    )
+    val, train = extract('blocks')
+    assert (val.done, val.skipped) == (2, 4) and (train.done, train.skipped) == (0, 6)
+    assert sorted(read_images) == [int(n[:-4]) for n in sorted(before)[1:3]]
+    assert read_all(folder(small_world, 'blocks')) == before
+
+
+BREAK = {
+    'cut off': lambda record, data: data[: len(data) // 2],
+    'empty': lambda record, data: b'',
+    'a key lost': lambda record, data: dict(embeddings=record['embeddings']),
+    'an object lost': lambda record, data: {k: v[:-1] for k, v in record.items()},
+    'not finite': lambda record, data: dict(record, embeddings=record['embeddings'] / 0),
+    'float32': lambda record, data: {k: v.float() for k, v in record.items()},
+    'other CLIP': lambda record, data: dict(record, embeddings=record['embeddings'][:, :5]),
+}
+
+
+def test_auto_fix_rewrites_the_broken_ones_alone(extract, small_world):
+    extract('objects', {'.train': None})
+    path = folder(small_world, 'objects')
+    before = read_all(path)
+    # Images with at least one proposal.
+    names = [n for n in sorted(before) if len(torch.load(path / n)['embeddings'])]
+    for how, name in zip(BREAK, names * 2, strict=False):
+        (path / name).write_bytes(before[name])
+        content = BREAK[how](torch.load(path / name), before[name])
+        if isinstance(content, bytes):
+            (path / name).write_bytes(content)
+        else:
+            torch.save(content, path / name)
+        (report,) = extract('objects', {'.train': None})
+        assert (report.done, report.skipped) == (0, 6), f'{how}: only auto_fix looks'
+        (report,) = extract('objects', {'.train': None, '.val.dataloader.dataset.auto_fix': True})
+        assert (report.done, report.skipped) == (1, 5), how
+        assert read_all(path) == before, how
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_an_unreadable_image_is_one_failure(extract, small_world, kind):
+    images = sorted((small_world / 'data/coco/val2017').iterdir())
+    images[1].write_bytes(images[1].read_bytes()[:1000])
+    images[4].unlink()
+    val, train = extract(kind)
+    assert (val.done, len(val.failed), train.done) == (4, 2, 6)
+    assert all(any(str(images[i].name) in line for line in val.failed) for i in (1, 4))
+    assert len(features.open_store(folder(small_world, kind), kind).ids()) == 4
+    log = (small_world / f'work_dirs/oake/{kind}/oake.log').read_text()
+    assert images[1].name in log and '2 failed' in log
+    make_picture((50, 50), np.random.default_rng(0)).save(images[1])
+    make_picture((50, 50), np.random.default_rng(0)).save(images[4])
+    assert extract(kind)[0].done == 2
+
+
+def test_proposals_that_are_not_finite_are_one_failure(extract, small_world):
+    file = small_world / 'data/coco/proposals/oln_r50_fpn_coco_val.pkl'
+    proposals = pickle.loads(file.read_bytes())
+    proposals[0][0, 2] = np.inf
+    file.write_bytes(pickle.dumps(proposals))
+    val, _ = extract('objects')
+    assert len(val.failed) == 1 and 'finite' in val.failed[0]
+
+
+def test_dry_run_writes_elsewhere_and_every_time(extract, small_world, monkeypatch):
+    monkeypatch.setenv('DRY_RUN', 'True')
+    for _ in range(2):
+        reports = extract('objects')
+        assert [(r.done, r.skipped) for r in reports] == [(4, 0)] * 2
+    assert not (small_world / 'data/coco/oake').exists()
+    path = small_world / 'work_dirs/dry_run/oake/objects/data/coco/oake/objects/val2017'
+    store = features.open_store(path, 'objects')
+    assert [len(store.read(i)['bboxes']) for i in store.ids()] == [
+        min(5, n)
+        for i, n in sorted(zip((700, 705, 704, 703), NUM_PROPOSALS))  # noqa: B905
+    ]
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_packed_store_holds_the_same(extract, small_world, kind):
+    extract(kind)
+    expected = features.open_store(folder(small_world, kind), kind)
+    key = '.val.dataloader.dataset.output_dir'
+    extract(kind, {key: 'packed/val.lmdb', '.train': None})
+    store = features.open_store('packed/val.lmdb', kind)
+    assert store.ids() == expected.ids()
+    assert all(store.read_bytes(i) == expected.read_bytes(i) for i in store.ids())
+    (report,) = extract(kind, {key: 'packed/val.lmdb', '.train': None})
+    assert report.skipped == 6
+
+
+@pytest.mark.parametrize('mode', ['LONGEST_EDGE', 'CONSTANT', 'RECTANGLE'])
+def test_other_crops(extract, mode):
+    report, _ = extract('objects', {'.val.dataloader.dataset.expand_mode': mode})
+    assert (report.done, report.failed, report.crops) == (6, [], sum(NUM_PROPOSALS))
+
+
+def test_cut_on_the_device_gives_the_same_embeddings(extract, small_world, monkeypatch):
+    """The way of a GPU, taken on the CPU."""
+    from oadp.oake.objects import Objects
+
+    extract('objects', {'.train': None})
+    build = Objects.build
+    monkeypatch.setattr(
+        Objects,
+        'build',
+        classmethod(lambda cls, encoder, cut, *a, **k: build(encoder, True, *a, **k)),
+    )
+    extract('objects', {'.train': None, '.val.dataloader.dataset.output_dir': 'device'})
+    expected = features.open_store(folder(small_world, 'objects'), 'objects')
+    store = features.open_store('device', 'objects')
+    for i in expected.ids():
+        a, b = (s.read(i)['embeddings'].float() for s in (store, expected))
+        if len(a):
+            assert torch.cosine_similarity(a, b).min() > 0.999
+
+
+@pytest.mark.parametrize(
+    ('kind', 'overrides', 'message'),
+    [
+        ('objects', {'.val.dataloader.dataset.expand_mode': 'SQUARE'}, 'ADAPTIVE'),
+        ('objects', {'.val.dataloader.dataset.type': 'VOC'}, 'COCO'),
+        ('blocks', {'.precision': 'fp8'}, 'bf16'),
+        ('blocks', {'.mini_batch_size': 0}, 'positive'),
+        ('blocks', {'.val': dict(dataloader=dict(dataset=dict(rot='x')))}, "unknown key 'rot'; no 'root'"),
+        ('blocks', {'.val': dict(dataloader=dict(dataset={}, workers=1))}, "unknown key 'workers'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_config(extract, kind, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        extract(kind, overrides)
+
+
+def test_a_missing_clip_says_how_to_get_it(extract):
+    with pytest.raises(FileNotFoundError, match='oadp.pretrained'):
+        extract('globals', {'.clip': 'none.pt'})
+
+
+def test_too_small_for_a_patch(extract, small_world):
+    images = sorted((small_world / 'data/coco/val2017').iterdir())
+    make_picture((50, 7), np.random.default_rng(0)).save(images[0])
+    val, _ = extract('globals')
+    assert len(val.failed) == 1 and '50 × 7' in val.failed[0]
+    assert len(SIZES) - 1 == val.done

@@ -1,0 +1,97 @@
+"""Lists of images and proposals, and what is said of wrong ones."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from oadp.oake import images
+
+
+@pytest.fixture
+def write(tmp_path):
+    def run(content, name='annotations.json'):
+        file = tmp_path / name
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        return file
+
+    return run
+
+
+def test_coco(write, tmp_path):
+    file = write(dict(images=[dict(id=9, file_name='a.jpg', width=4, height=3), dict(id=2, file_name='b.jpg')]))  # fmt: skip
+    first, second = images.load_images(file, tmp_path)
+    assert first == images.ImageInfo(9, tmp_path / 'a.jpg', (4, 3))
+    assert second == images.ImageInfo(2, tmp_path / 'b.jpg', None)
+
+
+def test_lvis_takes_folder_and_name_from_the_address(write, tmp_path):
+    url = 'http://images.cocodataset.org/train2017/000000391895.jpg'
+    file = write(dict(images=[dict(id=391895, coco_url=url, width=4, height=3)]))
+    (image,) = images.load_images(file, tmp_path, 'LVIS')
+    assert image.file == tmp_path / 'train2017/000000391895.jpg'
+
+
+def test_what_follows_the_images_is_not_decoded(write, tmp_path):
+    file = write('{"images": [{"id": 1, "file_name": "a"}], "annotations": [{}, garbage')
+    assert len(images.load_images(file, tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ('content', 'dataset_type', 'message'),
+    [
+        ({'images': [dict(id=1, file_name='a')]}, 'VOC', "'VOC'; choose from"),
+        ({'annotations': []}, 'COCO', 'no image'),
+        ({'images': [dict(file_name='a')]}, 'COCO', "KeyError: 'id'"),
+        ({'images': [dict(id=1, file_name='a')]}, 'LVIS', 'coco_url'),
+        ({'images': [dict(id=1, file_name='a'), dict(id=1, file_name='b')]}, 'COCO', 'same id'),
+        ('not JSON', 'COCO', 'not an annotation file'),
+    ],
+)
+def test_bad_annotations(write, tmp_path, content, dataset_type, message):
+    with pytest.raises(ValueError, match=message):
+        images.load_images(write(content), tmp_path, dataset_type)
+
+
+def test_missing_files_name_the_readme(write, tmp_path):
+    with pytest.raises(FileNotFoundError, match='README'):
+        images.load_images(tmp_path / 'none.json', tmp_path)
+    with pytest.raises(FileNotFoundError, match='README'):
+        images.load_images(write({'images': []}), tmp_path / 'none')
+    with pytest.raises(FileNotFoundError, match='Proposals'):
+        images.load_proposals(tmp_path / 'none.pkl', [], True)
+
+
+INFOS = [images.ImageInfo(i, None, None) for i in (7, 3, 5)]  # type: ignore[arg-type]
+
+
+def proposals_file(tmp_path, content):
+    file = tmp_path / 'proposals.pkl'
+    file.write_bytes(pickle.dumps(content))
+    return file
+
+
+def test_order_of_proposals(tmp_path):
+    arrays = [np.full((k, 5), k, dtype=np.float64) for k in range(3)]
+    file = proposals_file(tmp_path, arrays)
+    by_id = images.load_proposals(file, INFOS, is_sorted=True)
+    assert {i: len(a) for i, a in by_id.items()} == {3: 0, 5: 1, 7: 2}
+    by_id = images.load_proposals(file, INFOS, is_sorted=False)
+    assert {i: len(a) for i, a in by_id.items()} == {7: 0, 3: 1, 5: 2}
+    assert by_id[5].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ([np.zeros((1, 5))] * 2, 'proposals of 2 images, but the annotation file has 3'),
+        ([np.zeros((1, 4))] * 3, r'image 3: expected an \(n, 5\).*found \(1, 4\)'),
+        ([None] * 3, 'found NoneType'),
+        (dict(a=1), 'expected a list'),
+        ([print] * 3, 'expected a pickle of NumPy arrays'),
+    ],
+)
+def test_bad_proposals(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        images.load_proposals(proposals_file(tmp_path, content), INFOS, is_sorted=True)

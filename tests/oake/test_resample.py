@@ -1,0 +1,64 @@
+"""Crop and resize by matrix products, against PIL."""
+
+import numpy as np
+import pytest
+import torch
+from oake_world import make_picture
+from PIL import Image
+
+from oadp.oake.pixels import clip_transform, to_tensor
+from oadp.oake.resample import crop_resize
+
+MAX_DIFFERENCE, MAX_MEAN_DIFFERENCE = 2, 0.5  # of 255
+
+
+def compare(picture: Image.Image, boxes: torch.Tensor, resolution: int) -> None:
+    result = crop_resize(to_tensor(picture), boxes, resolution)
+    expected = torch.stack(
+        [clip_transform(picture.crop(tuple(box)), resolution) for box in boxes.tolist()]
+    )
+    difference = (result.int() - expected.int()).abs()
+    assert result.dtype == torch.uint8 and result.shape == expected.shape
+    assert difference.max() <= MAX_DIFFERENCE
+    assert difference.float().mean() < MAX_MEAN_DIFFERENCE / 100
+
+
+@pytest.mark.parametrize(
+    ('box', 'case'),
+    [
+        ([10, 10, 34, 34], 'smaller than the result'),
+        ([10, 10, 12, 12], 'two pixels'),
+        ([10, 10, 11, 11], 'one pixel'),
+        ([20, 30, 44, 54], 'exactly the resolution, nothing to resize'),
+        ([-30, -20, 40, 50], 'overhangs the corner'),
+        ([100, 60, 190, 150], 'overhangs the other corner'),
+        ([-200, -200, 300, 300], 'huge, all around'),
+        ([200, 10, 230, 40], 'outside of the image: black'),
+        ([10, 10, 61, 60], 'one pixel wider than high'),
+        ([0, 0, 120, 40], 'wide: the middle is kept'),
+        ([0, 0, 33, 90], 'high'),
+        ([0, 0, 26, 27], 'an odd rest to crop'),
+    ],
+)
+def test_cases(box, case):
+    picture = make_picture((150, 100), np.random.default_rng(0))
+    compare(picture, torch.tensor([box], dtype=torch.int32), 24)
+
+
+@pytest.mark.parametrize('resolution', [24, 224])
+def test_random_boxes(resolution):
+    """Groups of crops of unlike sizes; the long check is in benchmarks/oake.py --check-resample."""
+    rng = np.random.default_rng(resolution)
+    num = 100 if resolution < 100 else 16
+    picture = make_picture((230, 170), rng)
+    side = np.exp(rng.uniform(np.log(3), np.log(400), (num, 1))) * rng.uniform(0.5, 1.5, (num, 2))
+    corner = rng.uniform(-60, 200, (num, 2))
+    boxes = np.concatenate([corner, corner + np.maximum(side, 1.5)], axis=1)
+    compare(picture, torch.from_numpy(boxes).round().int(), resolution)
+
+
+def test_no_boxes():
+    picture = make_picture((15, 10), np.random.default_rng(0))
+    assert crop_resize(to_tensor(picture), torch.zeros(0, 4, dtype=torch.int32), 24).shape == (
+        0, 3, 24, 24,
+    )  # fmt: skip
