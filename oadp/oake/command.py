@@ -1,11 +1,14 @@
 """The command line of the three extractions, and their config."""
 
-__all__ = ['main', 'run']
+__all__ = ['default_batch_size', 'main', 'run']
 
 import argparse
+import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
 
 from .. import runtime
 from ..clip_model import CLIP_PATH, load_clip
@@ -80,7 +83,7 @@ def run(
         if config.get(split)
     ]
     options = Options(
-        batch_size=_batch_size(config.get('mini_batch_size'), encoder, task, world),
+        batch_size=default_batch_size(encoder, task, world.device, config.get('mini_batch_size')),
         log_interval=config.get('log', {}).get('interval', 50),
         logger=logger,
     )
@@ -133,18 +136,29 @@ def _check_keys(
         raise ValueError(f'{where}: {"; ".join(faults)}; its keys are {sorted(allowed)}')
 
 
-def _batch_size(given: int | None, encoder: ImageEncoder, task: type[Task], world: runtime.World):
+def default_batch_size(
+    encoder: ImageEncoder, task: type[Task], device: torch.device, given: int | None = None
+) -> Callable[[tuple[int, int]], int]:
+    """The mini-batch for inputs of a height and width in pixels.
+
+    Args:
+        encoder, task, device: a batch has about as many tokens as suit the device.
+        given: a fixed number instead.
+
+    Raises:
+        ValueError: the given one is not positive.
+    """
     if given is not None and given < 1:
         raise ValueError(f'mini_batch_size is {given}, expected a positive number, or None')
 
     def batch_size(size_hw: tuple[int, int]) -> int:
         tokens = encoder.num_tokens(size_hw, task.is_masked)
-        return given or max(1, _BATCH_TOKENS[world.device.type] // tokens)
+        return given or max(1, _BATCH_TOKENS[device.type] // tokens)
 
     return batch_size
 
 
-def _log_report(report: Report, split: Split, logger) -> None:
+def _log_report(report: Report, split: Split, logger: logging.Logger) -> None:
     logger.info(
         '%s %s: %d images: %d extracted, %d skipped, %d failed; %d crops in %s '
         '(%.2f images/s, %.1f crops/s); in %s',
