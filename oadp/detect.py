@@ -118,11 +118,12 @@ def detect_all(
         for path, image_id, name in jobs:
             try:
                 image = read_image(path)
-            except (OSError, ValueError) as e:
-                _logger.error('%s', e)
-                faults.append(str(e))
-            else:
                 detections = detector(image, score_threshold, max_detections)
+            except (OSError, ValueError) as e:
+                fault = str(e) if str(path) in str(e) else f'{path}: {e}'
+                _logger.error('%s', fault)
+                faults.append(fault)
+            else:
                 if by_class:
                     detections.data.pop('is_base')
                 results += coco_results(detections, image_id, os.fspath(path))
@@ -239,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             detector, paths, folder, args.score_threshold, args.max_detections, names is not None
         )
     if faults:
-        _logger.error('%d could not be read: %s', len(faults), '; '.join(faults))
+        _logger.error('%d could not be done: %s', len(faults), '; '.join(faults))
     return 1 if faults else 0
 
 

@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import supervision
 import torch
@@ -32,7 +33,8 @@ from .config import load_config, to_plain
 from .dp.checkpoints import load_detector
 from .dp.detectors import ViLD
 from .images import Image, to_array
-from .vocabulary import PromptRows, TextEmbedder, clean_names, loosen
+from .text_embedder import TextEmbedder
+from .vocabulary import PromptRows, clean_names, loosen
 
 with quiet_imports():
     from mmdet.datasets import replace_ImageToTensor
@@ -228,7 +230,12 @@ class Detector:
     def _prepare(self, image: np.ndarray) -> tuple[Tensor, dict[str, Any]]:
         """The network's input, (1, 3, h, w), and what mmdet has to know of it."""
         # mmdet loads pictures in the order BGR, and its pipelines take it from there.
-        data = self._transform({'img': np.ascontiguousarray(image[..., ::-1])})
+        bgr = np.ascontiguousarray(image[..., ::-1])
+        try:
+            data = self._transform({'img': bgr})
+        except cv2.error as e:  # resized to the network's input, it would have no pixel in height
+            h, w = image.shape[:2]
+            raise ValueError(f'a picture of {w} × {h} pixels is too narrow for the detector') from e
         [img], [meta] = data['img'], data['img_metas']
         return img.data[None].to(self._device), meta.data
 

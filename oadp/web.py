@@ -96,10 +96,10 @@ class Page:
         try:
             detector = self._detector_for(words)
             image = read_image(path, MAX_PIXELS)
+            detections = detector(image, score_threshold, MAX_DETECTIONS)
         except (ValueError, OSError) as e:
             # Paths of the server are nobody's business.
             raise self._gradio.Error(str(e).replace(str(path), pathlib.Path(path).name)) from e
-        detections = detector(image, score_threshold, MAX_DETECTIONS)
         if words.strip():
             detections.data.pop('is_base')  # One's own words are told apart by colour.
         drawn = draw(image, detections)

@@ -94,12 +94,20 @@ def test_one_bad_picture_does_not_stop_the_others(thin, tmp_path, caplog, monkey
     monkeypatch.setattr(detect._logger, 'propagate', True)
     broken = tmp_path / 'broken.jpg'
     broken.write_text('no picture')
-    argv = [PICTURES[0], str(broken), 'gone.jpg', 'nothing/*.png', PICTURES[1]]
+    narrow = tmp_path / 'narrow.png'
+    PIL.Image.new('RGB', (5000, 1)).save(narrow)
+    argv = [PICTURES[0], str(broken), 'gone.jpg', 'nothing/*.png', str(narrow), PICTURES[1]]
     status, results = run(tmp_path / 'out', *argv, '--score-threshold', '0')
     assert status == 1
     assert {r['file_name'] for r in results} == set(PICTURES)
     last = caplog.records[-1].getMessage()
-    for fault in ('3 could', 'broken.jpg: not a readable', 'gone.jpg: no such', 'nothing/*.png'):
+    for fault in (
+        '4 could',
+        'broken.jpg: not a readable',
+        'gone.jpg: no such',
+        'nothing/*.png',
+        'narrow.png: a picture of 5000 × 1',
+    ):
         assert fault in last
     assert len(list((tmp_path / 'out').iterdir())) == 3
 

@@ -13,7 +13,7 @@ import torch
 from oadp import Detector
 from oadp.categories import get_categories
 from oadp.images import read_image
-from oadp.vocabulary import TextEmbedder
+from oadp.text_embedder import TextEmbedder
 
 NAMES = ('oadp_ov_coco', 'vild_ov_coco', 'oadp_ov_lvis')
 PICTURE = 'data/coco/val2017/000000440669.jpg'
