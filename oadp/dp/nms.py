@@ -15,8 +15,11 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-_FACTOR = 4
-"""Candidates of the first round for each box that may be kept, and the growth a further round."""
+_FIRST = 2
+"""Candidates of the first round for each box that may be kept."""
+
+_GROWTH = 4
+"""Candidates of a further round for each of the round before."""
 
 
 def nms_settings(rcnn_test_cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def top_detections(
     # arithmetic is used here, for the same result.
     offset = boxes[is_candidate.view(-1, num_classes).any(1)].max() + 1
     wanted = max_per_image if max_per_image > 0 else total
-    count = _FACTOR * wanted
+    count = _FIRST * wanted
     while True:
         if count < total:
             # All that score as much as the last one: the set must be closed upwards.
@@ -87,6 +90,6 @@ def top_detections(
         kept = nms(moved, flat[index], iou_threshold)
         if len(kept) >= wanted or count >= total:
             break
-        count *= _FACTOR
+        count *= _GROWTH
     kept = kept[:wanted]
     return torch.cat([boxes[roi[kept]], flat[index[kept], None]], 1), label[kept]

@@ -51,7 +51,7 @@ def test_asks_for_more_candidates_where_few_survive():
     n, num_classes = 500, 40
     boxes = torch.tensor([[10.0, 10, 110, 110]]).repeat(n, 1) + torch.rand(n, 1)
     scores = torch.rand(n, num_classes + 1)
-    # Only the first two classes are among the best 4 × 30 × 4 candidates.
+    # Only the first two classes are among the best candidates of the first rounds.
     scores[:, 2:] *= 0.01
     want = mmdet_nms(boxes, scores, 0.0, dict(type='nms', iou_threshold=0.5), 30)
     got = top_detections(boxes, scores, iou_threshold=0.5, score_threshold=0.0, max_per_image=30)
