@@ -2,10 +2,11 @@
 # Its options (PYTHON, TORCH_INDEX, TORCH, OPS) are explained by `tools/install.sh --help`.
 PYTHON_IN_VENV := .venv/bin/python
 
-.PHONY: help install test lint clean
+.PHONY: help install demo test lint clean
 
 help:
 	@echo 'make install  make .venv (tools/install.sh --help says what can be chosen)'
+	@echo 'make demo     the method on a laptop, in twenty minutes (SEEDS=3 for means over three runs)'
 	@echo 'make test     run the tests (TESTS="tests/compat -k nms" for some of them)'
 	@echo 'make lint     check style and formatting'
 	@echo 'make clean    remove what tests and tools left; data, weights and .venv stay'
@@ -16,6 +17,10 @@ install: export TORCH := $(TORCH)
 install: export TORCH_INDEX := $(TORCH_INDEX)
 install:
 	@tools/install.sh
+
+SEEDS ?= 1
+demo: install
+	$(PYTHON_IN_VENV) -m oadp.mini --seeds $(SEEDS)
 
 test: install
 	$(PYTHON_IN_VENV) -m pytest $(TESTS)

@@ -11,7 +11,7 @@ train = dict(
             output_dir='data/mini/oake/objects/train',
             proposal_file='data/mini/proposals/rpn_train.pkl',
             proposal_sorted=True,
-            expand_mode='ADAPTIVE',
+            expand_mode='LONGEST_EDGE',
         ),
     ),
 )

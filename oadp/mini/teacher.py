@@ -90,10 +90,19 @@ def build_clip(spec: Teacher) -> nn.Module:
     )
     # With CLIP's own, smaller numbers all words and all places look alike for too long.
     nn.init.normal_(model.token_embedding.weight, std=0.3)
-    nn.init.normal_(model.visual.positional_embedding, std=0.5)
+    model.visual.positional_embedding.data[1:] = _waves(spec.resolution // spec.patch, spec.width)
     # Captions use few of the words: a gradient and an update for these alone.
     model.token_embedding.sparse = True
     return model
+
+
+def _waves(side: int, width: int) -> Tensor:
+    """(side², width): smooth over the grid, so that it can be resized, as OAKE does."""
+    frequencies = torch.logspace(0, 1, width // 4) * math.pi / (2 * side)
+    angles = torch.arange(side)[:, None] * frequencies
+    axis = 0.7 * torch.cat([angles.sin(), angles.cos()], dim=1)  # about 0.5 in the mean
+    rows, columns = axis.repeat_interleave(side, 0), axis.repeat(side, 1)
+    return torch.cat([rows, columns], dim=1)
 
 
 def to_pixels(crops: list[Crop]) -> Tensor:
