@@ -47,7 +47,9 @@ def _make_image(root: pathlib.Path, folder: str, image_id: int, rng: np.random.G
     path = root / 'data/coco' / folder / f'{image_id:012d}.jpg'
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, quality=90)
-    return dict(id=image_id, file_name=path.name, folder=folder, width=width, height=height, boxes=boxes)
+    return dict(
+        id=image_id, file_name=path.name, folder=folder, width=width, height=height, boxes=boxes
+    )
 
 
 def _annotations(images: list[dict], category_ids: list[int]) -> list[dict]:
