@@ -46,7 +46,6 @@ def _environment(path: pathlib.Path, writable: bool) -> lmdb.Environment:
         # The lock file keeps a writer from reusing pages under a reader; where it cannot be
         # written, as on a read-only medium, there is no writer.
         lock=writable or os.access(path, os.W_OK),
-        readahead=False,  # records are read in random order
     )
     environment.reader_check()
     _environments[key] = (os.getpid(), writable, environment)

@@ -47,7 +47,7 @@ def test_cases(box, case):
 
 @pytest.mark.parametrize('resolution', [24, 224])
 def test_random_boxes(resolution):
-    """Groups of crops of unlike sizes; the long check is in benchmarks/oake.py --check-resample."""
+    """Groups of crops of unlike sizes; benchmarks/resample.py tries thousands."""
     rng = np.random.default_rng(resolution)
     num = 100 if resolution < 100 else 16
     picture = make_picture((230, 170), rng)
