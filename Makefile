@@ -23,7 +23,7 @@ demo: install
 	$(PYTHON_IN_VENV) -m oadp.mini --seeds $(SEEDS)
 
 test: install
-	$(PYTHON_IN_VENV) -m pytest $(TESTS)
+	$(PYTHON_IN_VENV) -m pytest -n auto --dist loadfile $(TESTS)
 
 lint: install
 	$(PYTHON_IN_VENV) -m ruff check .

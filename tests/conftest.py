@@ -4,8 +4,8 @@ import os
 import pathlib
 import shutil
 
-# Set before torch is imported by any test: tests are many small computations on a few cores.
-os.environ.setdefault('OMP_NUM_THREADS', '2')
+# Set before torch is imported by any test: `make test` runs as many processes as there are cores.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest  # noqa: E402
 
