@@ -11,6 +11,7 @@ __all__ = ['PackedStore', 'add_commands', 'convert', 'verify']
 import argparse
 import os
 import pathlib
+import threading
 
 import lmdb
 import torch
@@ -26,30 +27,32 @@ _Environments = dict[str, tuple[int, bool, lmdb.Environment]]
 # LMDB must not be opened twice in one process, whatever the number of stores: resolved path to
 # (process that opened it, whether to write, environment).
 _environments: _Environments = {}
+_opening = threading.Lock()
 
 
 def _environment(path: pathlib.Path, writable: bool) -> lmdb.Environment:
     """The process's one handle of a file, opened again after a fork or to begin writing."""
     key = str(path.resolve())
-    if key in _environments:
-        pid, was_writable, environment = _environments[key]
-        if pid == os.getpid() and was_writable >= writable:
-            return environment
-        environment.close()
-    if writable:
-        path.mkdir(parents=True, exist_ok=True)
-    environment = lmdb.open(
-        key,
-        map_size=_MAP_SIZE,
-        max_readers=_MAX_READERS,
-        readonly=not writable,
-        # The lock file keeps a writer from reusing pages under a reader; where it cannot be
-        # written, as on a read-only medium, there is no writer.
-        lock=writable or os.access(path, os.W_OK),
-    )
-    environment.reader_check()
-    _environments[key] = (os.getpid(), writable, environment)
-    return environment
+    with _opening:
+        if key in _environments:
+            pid, was_writable, environment = _environments[key]
+            if pid == os.getpid() and was_writable >= writable:
+                return environment
+            environment.close()
+        if writable:
+            path.mkdir(parents=True, exist_ok=True)
+        environment = lmdb.open(
+            key,
+            map_size=_MAP_SIZE,
+            max_readers=_MAX_READERS,
+            readonly=not writable,
+            # The lock file keeps a writer from reusing pages under a reader; where it cannot be
+            # written, as on a read-only medium, there is no writer.
+            lock=writable or os.access(path, os.W_OK),
+        )
+        environment.reader_check()
+        _environments[key] = (os.getpid(), writable, environment)
+        return environment
 
 
 class PackedStore(Store):
