@@ -227,6 +227,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--root', type=pathlib.Path, help='where data, pretrained and work_dirs are; default: here'
     )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace what is there from elsewhere'
+    )
     args = parser.parse_args(arguments)
     if args.seeds < 1:
         parser.error(f'--seeds {args.seeds}: expected 1 or more')
@@ -240,7 +243,13 @@ def main(arguments: list[str] | None = None) -> None:
     if not (root / 'configs').exists():
         (root / 'configs').symlink_to(pathlib.Path(__file__).resolve().parents[2] / 'configs')
     cores = os.cpu_count() or 1
-    runner = Runner(root, WORK / 'stages', slots=min(cores, 2), threads=max(cores // 2, 1))
+    runner = Runner(
+        root,
+        WORK / 'stages',
+        slots=min(cores, 2),
+        threads=max(cores // 2, 1),
+        overwrite=args.overwrite,
+    )
     start = time.monotonic()
     seeds = range(args.seeds)
     try:

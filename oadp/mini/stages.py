@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -70,15 +70,22 @@ class Runner:
         root: where paths of commands and outputs start.
         folder: of stamps and logs, relative to ``root``.
         slots: how many commands run at a time, with ``threads`` threads each.
+        overwrite: replace outputs that this pipeline did not make, or does not remember making.
     """
 
     def __init__(
-        self, root: pathlib.Path, folder: pathlib.Path, slots: int = 2, threads: int = 1
+        self,
+        root: pathlib.Path,
+        folder: pathlib.Path,
+        slots: int = 2,
+        threads: int = 1,
+        overwrite: bool = False,
     ) -> None:
         self._root = root
         self._folder = root / folder
         self._slots = slots
         self._threads = threads
+        self._overwrite = overwrite
         self._console = Console(stderr=True)
         self._digests: dict[str, str] = {}
 
@@ -86,13 +93,15 @@ class Runner:
         """Run what is not done. Stages stand in an order in which they could run one by one.
 
         Raises:
-            StageError: a command failed; the others that run at the time are stopped.
+            StageError: a command failed, and the others that ran at the time are stopped; or there
+                are outputs that this pipeline does not know of.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         for stage in stages:
             self._digests[stage.name] = self._digest(stage)
         done = {stage.name for stage in stages if self._is_done(stage)}
         waiting = collections.deque(stage for stage in stages if stage.name not in done)
+        self._refuse_strangers(waiting)
         for stage in stages:
             if stage.name in done:
                 self._console.print(f'[dim]{stage.name}: done before ({stage.outputs[0]})[/]')
@@ -114,9 +123,19 @@ class Runner:
                     other.process.terminate()
                     other.process.wait()
 
-    def seconds(self, name: str) -> float:
-        """How long a stage took when it ran."""
-        return json.loads(self._stamp(name).read_text())['seconds']
+    def _refuse_strangers(self, stages: Iterable[Stage]) -> None:
+        strangers = [
+            str(self._root / path)
+            for stage in stages
+            if not self._stamp(stage.name).is_file()
+            for path in stage.outputs
+            if (self._root / path).exists()
+        ]
+        if strangers and not self._overwrite:
+            raise StageError(
+                f'{", ".join(strangers)}: there already, and there is no record in {self._folder} '
+                'of how they were made; move them away, or replace them with --overwrite'
+            )
 
     def _stamp(self, name: str) -> pathlib.Path:
         return self._folder / f'{name.replace("/", "-")}.json'
@@ -157,7 +176,7 @@ class Runner:
                 path = self._root / output
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         self._write_stamp(stage, done=False)
-        self._console.print(f'[bold]{stage.name}[/]: {stage}', highlight=False)
+        self._console.print(f'[bold]{stage.name}[/]: {stage}', highlight=False, soft_wrap=True)
         package = pathlib.Path(__file__).resolve().parents[2]
         paths = [str(package), *filter(None, [os.environ.get('PYTHONPATH')])]
         threads = str(self._threads)
@@ -190,7 +209,9 @@ class Runner:
             raise StageError(f'{name}: `{finished.stage}` ended well, but did not make {missing}')
         seconds = time.monotonic() - finished.start
         self._write_stamp(finished.stage, done=True, seconds=seconds)
-        self._console.print(f'[green]{name}[/]: done in {seconds:.0f} s', highlight=False)
+        self._console.print(
+            f'[green]{name}[/]: done in {seconds:.0f} s', highlight=False, soft_wrap=True
+        )
 
     def _watch(self, running: list[_Running], done: int, total: int, live: Live) -> None:
         """Show the last line of each command's output, with its rate and what is left, for a while."""
@@ -211,7 +232,11 @@ class Runner:
             if time.monotonic() >= until:
                 if not self._console.is_terminal:
                     for r in running:
-                        self._console.print(f'  {r.stage.name}: {self._last_line(r.stage.name)}')
+                        self._console.print(
+                            f'  {r.stage.name}: {self._last_line(r.stage.name)}',
+                            highlight=False,
+                            soft_wrap=True,
+                        )
                 return
 
     def _last_line(self, name: str) -> str:

@@ -1,0 +1,70 @@
+"""The benchmark's commands and its table."""
+
+import io
+import json
+import pathlib
+
+import pytest
+from rich.console import Console
+
+from oadp.config import load_config
+from oadp.mini.run import METRICS, SETTINGS, WORK, Scale, collect, stages, tabulate
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_every_need_is_a_stage_before() -> None:
+    known: set[str] = set()
+    for stage in stages(range(2), Scale()):
+        assert known.issuperset(stage.needs), stage.name
+        assert stage.name not in known
+        known.add(stage.name)
+
+
+def test_evaluation_pictures_are_only_evaluated() -> None:
+    for stage in stages(range(1), Scale()):
+        if any('instances_val' in argument for argument in stage.command):
+            assert stage.name == 'annotations/val'
+    for name in SETTINGS:
+        config = load_config(ROOT / f'configs/mini/{name}.py')
+        assert 'val' not in str(config.trainer.dataloader).replace('interval', '')
+        assert config.trainer.evaluation is None
+
+
+def test_the_three_differ_in_distillation_alone() -> None:
+    configs = {name: load_config(ROOT / f'configs/mini/{name}.py') for name in SETTINGS}
+    none, vild, oadp = (configs[name] for name in ('none', 'vild', 'oadp'))
+    for other in (vild, oadp):
+        assert other.trainer == none.trainer
+        assert other.validator == none.validator
+        assert other.categories == none.categories
+        for key in ('backbone', 'neck', 'rpn_head', 'train_cfg', 'test_cfg'):
+            assert other.model[key] == none.model[key]
+        for key in ('bbox_roi_extractor', 'bbox_head'):
+            assert other.model.roi_head[key] == none.model.roi_head[key]
+    assert vild.model.roi_head.object_head == oadp.model.roi_head.object_head
+    assert 'object_head' not in none.model.roi_head and 'distiller' not in none.model
+    objects = 'loss_clip_objects'
+    assert vild.model.distiller.losses[objects] == oadp.model.distiller.losses[objects]
+    assert set(vild.model.distiller.losses) == {objects}
+    assert set(oadp.model.distiller.losses) > {objects}
+
+
+@pytest.mark.parametrize('name', [*SETTINGS, 'rpn'])
+def test_training_reads_base_boxes_alone(name: str) -> None:
+    config = load_config(ROOT / f'configs/mini/{name}.py')
+    assert config.trainer.dataloader.dataset.ann_file.endswith('instances_train.18.json')
+
+
+def test_results_are_in_percent_and_the_table_shows_mean_and_range(tmp_path: pathlib.Path) -> None:
+    (tmp_path / WORK / 'metrics').mkdir(parents=True)
+    for name in SETTINGS:
+        for seed, value in ((0, 0.25), (1, 0.5)):
+            path = tmp_path / WORK / f'metrics/seed{seed}_{name}.json'
+            path.write_text(json.dumps(dict.fromkeys(METRICS.values(), value)))
+    results = collect(tmp_path, range(2))
+    assert results['vild']['1'] == dict(novel_AP50=50.0, base_AP50=50.0, all_AP50=50.0)
+    assert json.loads((tmp_path / WORK / 'results.json').read_text()) == results
+    console = Console(file=io.StringIO(), width=120)
+    console.print(tabulate(results))
+    assert console.file.getvalue().count('37.5 (25.0–50.0)') == 3 * len(SETTINGS)

@@ -1,0 +1,154 @@
+"""Proposals: in the order of the ids, in pixels of the image, the same on any number of processes."""
+
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from oadp import proposals
+from oadp.config import load_config
+from oadp.dp import build_detector
+from oadp.mini.world import write_world
+from oadp.oake.images import ImageInfo, load_proposals
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIG = ROOT / 'configs/mini/rpn.py'
+COUNT = 5
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A small world, its image list in disorder, and an untrained detector."""
+    path = tmp_path_factory.mktemp('proposals')
+    write_world(path / 'data/mini', num_train=COUNT, num_val=1)
+    annotations = path / 'data/mini/annotations/instances_train.json'
+    data = json.loads(annotations.read_text())
+    data['images'] = data['images'][::-1]
+    (path / 'shuffled.json').write_text(json.dumps(data))
+    torch.manual_seed(0)
+    detector = build_detector(load_config(CONFIG))
+    torch.save(dict(state_dict=detector.state_dict()), path / 'rpn.pth')
+    return path
+
+
+def arguments(out: str, *more: str) -> list[str]:
+    return [
+        str(CONFIG),
+        'rpn.pth',
+        '--annotations=shuffled.json',
+        '--images=data/mini/train',
+        f'--out={out}',
+        '--workers=0',
+        *more,
+    ]
+
+
+def read(path: pathlib.Path) -> list[np.ndarray]:
+    return pickle.loads(path.read_bytes())
+
+
+def test_they_are_in_the_order_of_the_ids(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    proposals.main(arguments('all.pkl'))
+    found = read(folder / 'all.pkl')
+    images = sorted(json.loads((folder / 'shuffled.json').read_text())['images'], key=_id)
+    assert len(found) == COUNT == len(images)
+    config = load_config(CONFIG)
+    for boxes, image in zip(found, images, strict=True):
+        assert boxes.dtype == np.float32 and boxes.shape[1] == 5
+        assert 0 < len(boxes) <= config.model.test_cfg.rpn.max_per_img
+        assert boxes[:, :4].min() >= 0
+        assert (boxes[:, 2] <= image['width']).all() and (boxes[:, 3] <= image['height']).all()
+        assert (boxes[:-1, 4] >= boxes[1:, 4]).all()
+        # Alone, an image gets the same.
+        (folder / 'one.json').write_text(json.dumps(dict(images=[image])))
+        proposals.main([*arguments('one.pkl'), '--annotations=one.json'])
+        np.testing.assert_array_equal(read(folder / 'one.pkl')[0], boxes)
+
+
+def _id(image: dict) -> int:
+    return image['id']
+
+
+def test_extraction_reads_them(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    proposals.main(arguments('all.pkl'))
+    images = json.loads((folder / 'shuffled.json').read_text())['images']
+    infos = [
+        ImageInfo(id=i['id'], file=pathlib.Path(i['file_name']), size_wh=(i['width'], i['height']))
+        for i in images
+    ]
+    by_id = load_proposals('all.pkl', infos, True)
+    for image_id, boxes in zip(sorted(map(_id, images)), read(folder / 'all.pkl'), strict=True):
+        np.testing.assert_array_equal(by_id[image_id], boxes)
+
+
+def test_boxes_are_in_pixels_of_the_original_image(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    key = '.validator.dataloader.dataset.pipeline[1].img_scale'
+    proposals.main(arguments('large.pkl', '--override', f'{key}:(528,480)'))
+    images = sorted(json.loads((folder / 'shuffled.json').read_text())['images'], key=_id)
+    for boxes, image in zip(read(folder / 'large.pkl'), images, strict=True):
+        assert (boxes[:, 2:4] <= (image['width'], image['height'])).all()
+        assert boxes[:, 2:4].max() > image['width'] / 3
+
+
+def test_the_folder_is_that_of_the_config(folder: pathlib.Path) -> None:
+    config = load_config(CONFIG)
+    found = proposals.image_folder(
+        config, pathlib.Path('data/mini/annotations/instances_train.18.json')
+    )
+    assert found == pathlib.Path('data/mini/train')
+    with pytest.raises(ValueError, match='--images'):
+        proposals.image_folder(config, pathlib.Path('other.json'))
+
+
+def test_a_dry_run_writes_elsewhere(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv('DRY_RUN', 'True')
+    monkeypatch.setattr(proposals, 'DRY_RUN_IMAGES', 2)
+    proposals.main(arguments('dry.pkl'))
+    assert not (folder / 'dry.pkl').exists()
+    assert len(read(folder / proposals.DRY_RUN_FOLDER / 'dry.pkl')) == 2
+
+
+class _ManyClasses(torch.nn.Module):
+    def forward(self, **_) -> list:
+        return [[np.zeros((1, 5), np.float32)] * 3]
+
+
+class _OneClass(torch.nn.Module):
+    def forward(self, **_) -> list:
+        return [[np.array([[0, 0, 5, 5, 0.1], [1, 1, 9, 9, 0.8]])]]
+
+
+def test_a_detector_of_one_class_will_do_and_of_several_not() -> None:
+    image = torch.zeros(1, 3, 8, 8)
+    found = proposals.propose(_OneClass(), image, [{}])
+    np.testing.assert_allclose(found, [[1, 1, 9, 9, 0.8], [0, 0, 5, 5, 0.1]], rtol=1e-6)
+    with pytest.raises(ValueError, match='3 classes'):
+        proposals.propose(_ManyClasses(), image, [{}])
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_file(folder: pathlib.Path) -> None:
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    launchers = (
+        [sys.executable],
+        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2'],
+    )
+    for launcher, out in zip(launchers, ('by1.pkl', 'by2.pkl'), strict=True):
+        command = [*launcher, '-m', 'oadp.proposals', *arguments(out)]
+        subprocess.run(command, cwd=folder, env=environment, check=True, timeout=300)
+    for one, two in zip(read(folder / 'by1.pkl'), read(folder / 'by2.pkl'), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-4)
