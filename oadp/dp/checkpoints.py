@@ -51,23 +51,23 @@ def load_weights(
     if misfits and not skip_misfits:
         shapes = [f'{k}: {tuple(state[k].shape)}, not {tuple(own[k].shape)}' for k in misfits]
         raise ValueError(f'{path}: not a checkpoint of this config; {_short_list(shapes)}')
-    lacking = [k for k in own if k not in state and not k.endswith(_STEPS)]
-    if lacking and not skip_misfits:
-        raise ValueError(f'{path}: not a checkpoint of this config; no {_short_list(lacking)}')
     fitting = {k: v for k, v in state.items() if k in own and k not in misfits}
     if not fitting:
         raise ValueError(
             f'{path}: none of its keys is one of the model; it has {_short_list(sorted(state))}, '
             f'the model {_short_list(sorted(own))}'
         )
-    model.load_state_dict(fitting, strict=False)
     # mmcv saves buffers that are not persistent, too: here, the text embeddings.
-    buffers = {name for name, _ in model.named_buffers()}
-    faults = dict(
-        missing=sorted(set(own) - set(state)),
-        unexpected=sorted(k for k in set(state) - set(own) - buffers if not k.endswith(_STEPS)),
-    )
-    faults['of another shape'] = misfits
+    known = set(own) | {name for name, _ in model.named_buffers()}
+    lacking = [k for k in own if k not in state and not k.endswith(_STEPS)]
+    surplus = [k for k in state if k not in known and not k.endswith(_STEPS)]
+    if lacking and not skip_misfits:
+        raise ValueError(
+            f'{path}: not a checkpoint of this config; {len(lacking)} keys missing: '
+            f'{_short_list(lacking)}; {len(surplus)} keys unexpected: {_short_list(surplus)}'
+        )
+    model.load_state_dict(fitting, strict=False)
+    faults = {'missing': lacking, 'unexpected': surplus, 'of another shape': misfits}
     for fault, keys in faults.items():
         if keys:
             logger.warning('%s: %d keys %s: %s', path, len(keys), fault, _short_list(keys))

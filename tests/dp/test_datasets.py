@@ -1,0 +1,194 @@
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmcv.parallel import collate
+from training_world import CATEGORY_IDS, NAMES, make_world, write_json
+
+from oadp.config import load_config
+from oadp.dp import build_dataset
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    root = tmp_path_factory.mktemp('datasets')
+    make_world(root)
+    make_world(root, lvis=True)
+    return root
+
+
+@pytest.fixture
+def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def prepared(world: pathlib.Path, golden: pathlib.Path) -> pathlib.Path:
+    """The recorded world, with the recorded annotations and features."""
+    expected = golden / 'expected'
+    for name in ('coco', 'lvis_v1'):
+        for file in (expected / 'annotations' / name).iterdir():
+            shutil.copyfile(file, world / 'data' / name / 'annotations' / file.name)
+        oake = world / 'data' / name / 'oake'
+        oake.mkdir()
+        for kind in ('globals', 'blocks'):
+            (oake / kind).symlink_to(expected / 'oake' / kind)
+        (oake / 'objects').symlink_to(expected / 'oake' / f'objects_{name.split("_")[0]}')
+    return world
+
+
+def test_evaluation_equals_the_recorded_one(prepared: pathlib.Path, golden: pathlib.Path):
+    expected = json.loads((golden / 'expected/evaluation.json').read_text())
+    for name in ('coco', 'lvis'):
+        dataset = build_dataset(load_config(f'configs/dp/oadp_ov_{name}.py'), 'val')
+        by_id = {d['image_id']: d['dets'] for d in expected[name]['detections']}
+        results = [as_result(by_id[image_id], len(dataset.CLASSES)) for image_id in dataset.img_ids]
+        metrics = dataset.evaluate(results, ['bbox'])
+        for key, value in expected[name]['metrics'].items():
+            if not key.endswith('copypaste'):
+                assert metrics[key] == pytest.approx(float(value), abs=1e-3), key
+
+
+def as_result(rows: list, num_classes: int) -> list[np.ndarray]:
+    result: list = [[] for _ in range(num_classes)]
+    for label, *row in rows:
+        result[label].append(row)
+    return [np.array(r, dtype=np.float32).reshape(-1, 5) for r in result]
+
+
+@pytest.mark.parametrize('name', ['vild_ov_coco', 'oadp_ov_coco', 'oadp_ov_lvis'])
+def test_batch_equals_the_recorded_one(prepared: pathlib.Path, golden: pathlib.Path, name: str):
+    config = load_config(f'configs/dp/{name}.py')
+    dataset = config.trainer.dataloader.dataset
+    for step in dataset.get('dataset', dataset).pipeline:
+        if step.type == 'Resize':
+            step.update(dict(img_scale=(288, 192), multiscale_mode='value'))
+        if step.type == 'RandomFlip':
+            step.flip_ratio = 0.0
+    dataset = build_dataset(config)
+    dataset = getattr(dataset, 'dataset', dataset)
+    recorded = torch.load(golden / f'expected/dp/{name}.golden.pth', weights_only=False)
+    indices = {info['filename']: i for i, info in enumerate(dataset.data_infos)}
+    batch = collate([dataset[indices[f]] for f in recorded['ids']], samples_per_gpu=2)
+    assert set(batch) - {'img_metas'} <= set(recorded['batch'])
+    assert 'clip_objects' in batch and ('gt_masks' in batch) == ('lvis' in name)
+    for key in set(batch) - {'img_metas'}:
+        tolerance = 2e-3 if key == 'img' else 0  # the images were recorded in fp16
+        for got, expected in zip(batch[key].data[0], recorded['batch'][key], strict=True):
+            got = torch.from_numpy(got.masks) if key == 'gt_masks' else got
+            assert got.shape == expected.shape
+            assert key == 'img' or got.dtype == expected.dtype
+            assert (got.float() - expected.float()).abs().max() <= tolerance, key
+
+
+def test_labels_are_positions_in_the_category_set(here: pathlib.Path):
+    names = {i: name for name, i in CATEGORY_IDS.items()}
+    dataset = build_dataset(load_config('ov_coco.py'), 'val')
+    by_image: dict = {}
+    for annotation in json.loads((here / 'val.json').read_text())['annotations']:
+        by_image.setdefault(annotation['image_id'], []).append(names[annotation['category_id']])
+    for index, info in enumerate(dataset.data_infos):
+        labels = dataset.get_ann_info(index)['labels']
+        assert [NAMES[label] for label in labels] == by_image[info['id']]
+
+
+@pytest.mark.parametrize('config', ['ov_coco.py', 'ov_lvis.py'])
+def test_no_novel_label_reaches_training(here: pathlib.Path, config: str):
+    dataset = build_dataset(load_config(config))
+    labels = np.concatenate([dataset.get_ann_info(i)['labels'] for i in range(len(dataset))])
+    assert set(labels) <= {0, 1, 2}
+    inner = getattr(dataset, 'dataset', dataset)
+    assert {i for k in range(len(inner)) for i in inner.get_cat_ids(k)} <= {9, 2, 7}
+    assert any(bool(dataset[i]['block_labels'].data.any()) for i in range(3))
+    assert not any(bool(dataset[i]['block_labels'].data[:, 3:].any()) for i in range(3))
+
+
+def test_perfect_detections_of_own_categories(here: pathlib.Path):
+    """The prefixes follow the numbers of categories; a perfect detector has 1 everywhere."""
+    dataset = build_dataset(load_config('ov_coco.py'), 'val')
+    results = []
+    for index in range(len(dataset)):
+        info = dataset.get_ann_info(index)
+        scored = np.concatenate([info['bboxes'], np.ones((len(info['bboxes']), 1))], 1)
+        results.append([scored[info['labels'] == label] for label in range(len(NAMES))])
+    metrics = dataset.evaluate(results)
+    for prefix in ('COCO_3_2_', 'COCO_3_', 'COCO_2_'):
+        assert metrics[f'{prefix}bbox_mAP_'] == pytest.approx(1)
+    # Without the novel detections, the base figures stay.
+    metrics = dataset.evaluate([[*r[:3], r[3][:0], r[4][:0]] for r in results])
+    assert metrics['COCO_3_bbox_mAP_50'] == pytest.approx(1)
+    assert metrics['COCO_2_bbox_mAP_50'] == 0
+    assert metrics['COCO_3_2_bbox_mAP_50'] == pytest.approx(3 / 5)
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda dataset: dataset,
+        lambda dataset: dict(type='RepeatDataset', times=2, dataset=dataset),
+        lambda dataset: dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=dataset),
+        lambda dataset: dict(type='ConcatDataset', datasets=[dataset, dataset]),
+        lambda dataset: dict(
+            type='RepeatDataset',
+            times=2,
+            dataset=dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=dataset),
+        ),
+    ],
+)
+def test_validation_files_reach_through_wrappers(here, monkeypatch: pytest.MonkeyPatch, wrap):
+    monkeypatch.setenv('TRAIN_WITH_VAL_DATASET', 'True')
+    config = load_config('ov_coco.py')
+    config.trainer.dataloader.dataset = wrap(config.trainer.dataloader.dataset)
+    before = str(config)
+    dataset = build_dataset(config)
+    names = {
+        pathlib.Path(dataset[i]['img_metas'].data['ori_filename']).stem for i in range(len(dataset))
+    }
+    assert names <= {f'{i:012d}' for i in range(21, 26)}
+    assert str(config) == before  # a caller's config is not changed
+
+
+def test_dry_run_reads_a_handful(here, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv('DRY_RUN', 'True')
+    config = load_config('ov_lvis.py')
+    assert len(build_dataset(config).dataset) == 4
+    assert len(build_dataset(config, 'val')) == 4
+
+
+def test_missing_categories(here: pathlib.Path):
+    write_json(here / 'more.json', dict(bases=[*NAMES, 'yak'], novels=['emu']))
+    config = load_config('ov_coco.py', {'.categories': 'more.json'})
+    with pytest.raises(ValueError, match="lacks 2 of the 7 categories, such as .'yak', 'emu'"):
+        build_dataset(config)
+
+
+def test_unreadable_image(here: pathlib.Path):
+    (here / 'broken').mkdir()
+    (here / 'broken/000000000022.png').write_bytes(b'not an image')
+    config = load_config('ov_coco.py', {'.validator.dataloader.dataset.img_prefix': 'broken'})
+    with pytest.raises(ValueError, match='000000000022.png: not a readable image'):
+        build_dataset(config, 'val')[1]
+
+
+@pytest.mark.parametrize(
+    ('results', 'metric', 'message'),
+    [
+        ([], 'bbox', '0 results of 5 images'),
+        ([[np.zeros((0, 5))] * 5] * 5, 'segm', 'gives none'),
+        ([[np.zeros((0, 5))] * 5] * 5, 'proposal', 'unknown metric'),
+    ],
+)
+def test_bad_results(here, results: list, metric: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        build_dataset(load_config('ov_coco.py'), 'val').evaluate(results, metric)
+
+
+def test_unknown_split(here):
+    with pytest.raises(ValueError, match="unknown split 'test'"):
+        build_dataset(load_config('ov_coco.py'), 'test')

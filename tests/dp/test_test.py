@@ -1,0 +1,184 @@
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from training_world import BASES, DIM, NOVELS, ROOT, make_world
+
+from oadp.categories import Categories
+from oadp.config import load_config
+from oadp.dp import build_detector, test
+from oadp.dp.checkpoints import load_detector, load_weights
+from oadp.dp.testing import metrics_file, metrics_table
+
+CHECKPOINT = 'work_dirs/run/latest.pth'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A world, and in it random weights as the reference saves them, by name."""
+    root = tmp_path_factory.mktemp('test')
+    make_world(root)
+    make_world(root, lvis=True)
+    for config, path in (('ov_coco.py', CHECKPOINT), ('ov_lvis.py', 'masks/epoch_1.pth')):
+        torch.manual_seed(0)
+        detector = build_detector(load_config(root / config))
+        (root / path).parent.mkdir(parents=True)
+        embeddings = {'roi_head.bbox_head.fc_cls._embeddings': torch.zeros(5, DIM)}
+        state = {**detector.state_dict(), **embeddings}
+        torch.save(dict(state_dict=state, meta=dict(epoch=1, seed=np.float64(0))), root / path)
+    return root
+
+
+@pytest.fixture
+def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def tested(folder: pathlib.Path) -> str:
+    """What is printed by a test with all its options."""
+    with pytest.MonkeyPatch.context() as patch, open(folder / 'printed', 'w+') as printed:
+        patch.chdir(folder)
+        patch.setattr(sys, 'stdout', printed)
+        test.main(
+            ['ov_coco.py', CHECKPOINT, '--out', 'out/results.pkl', '--show-dir', 'show']
+            + ['--show-score-thr', '0']
+        )
+        printed.seek(0)
+        return printed.read()
+
+
+def test_table_and_file(tested: str, folder: pathlib.Path):
+    assert 'bbox novel (2)' in tested and 'AP50' in tested
+    path = folder / 'work_dirs/run/latest.metrics.json'
+    assert 'work_dirs/run/latest.metrics.json' in tested
+    metrics = json.loads(path.read_text())
+    assert 0 <= metrics['COCO_3_2_bbox_mAP_50'] <= 1 and 'COCO_2_bbox_mAP_50' in metrics
+
+
+def test_results_file(tested: str, folder: pathlib.Path):
+    results = pickle.loads((folder / 'out/results.pkl').read_bytes())
+    assert len(results) == 5 and [len(r) for r in results] == [5] * 5
+    assert 0 < sum(len(boxes) for boxes in results[0]) <= 20
+
+
+def test_pictures(tested: str, folder: pathlib.Path):
+    pictures = sorted((folder / 'show').iterdir())
+    assert [p.stem for p in pictures] == [f'{i:012d}' for i in range(21, 26)]
+    # Small pictures are enlarged, keeping their shape.
+    height, width, _ = cv2.imread(str(pictures[0])).shape
+    assert (width, height) == (480, 720)
+
+
+def test_masks(here: pathlib.Path, capsys):
+    test.main(
+        ['ov_lvis.py', 'masks/epoch_1.pth', '--metrics', 'bbox', 'segm', '--show-dir', 'show_masks']
+        + ['--out-json', 'masks.json', '--show-score-thr', '0']
+    )
+    printed = capsys.readouterr().out
+    assert 'APr' in printed and 'segm' in printed
+    assert {'bbox_APr', 'segm_APr'} <= set(json.loads((here / 'masks.json').read_text()))
+    assert len(list((here / 'show_masks/val').iterdir())) == 5
+
+
+def test_no_masks(here: pathlib.Path):
+    with pytest.raises(ValueError, match='the detector of this config has none'):
+        test.main(['ov_coco.py', CHECKPOINT, '--metrics', 'segm'])
+
+
+def test_fusion_changes_the_detections(tested: str, here: pathlib.Path):
+    test.main(
+        ['ov_coco.py', CHECKPOINT, '--out', 'fused.pkl', '--out-json', 'fused.json']
+        + ['--fusion', '{"bbox_novel_gamma": 0.8, "object_novel_gamma": 0.2}']
+    )
+    fused, plain = (
+        pickle.loads((here / path).read_bytes()) for path in ('fused.pkl', 'out/results.pkl')
+    )
+    novel_scores = [
+        np.concatenate([boxes[:, 4] for result in results for boxes in result[len(BASES) :]])
+        for results in (fused, plain)
+    ]
+    assert len(novel_scores[0]) and not np.array_equal(*novel_scores)
+
+
+def test_dry_run(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setenv('DRY_RUN', 'True')
+    test.main(['ov_coco.py', CHECKPOINT, '--out', 'dry.pkl'])
+    assert 'work_dirs/dry_run/run/latest.metrics.json' in capsys.readouterr().out
+    assert len(pickle.loads((here / 'dry.pkl').read_bytes())) == 4
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_metrics_of_one(tested: str, here: pathlib.Path):
+    """Five images on two processes: none is done twice or left out."""
+    subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+        + ['--master_port=29643', '-m', 'oadp.dp.test', 'ov_coco.py', CHECKPOINT]
+        + ['--out', 'two.pkl', '--out-json', 'two.json'],
+        check=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+        timeout=280,
+    )
+    one = json.loads((here / 'work_dirs/run/latest.metrics.json').read_text())
+    assert json.loads((here / 'two.json').read_text()) == pytest.approx(one, abs=1e-6)
+    results = [pickle.loads((here / path).read_bytes()) for path in ('two.pkl', 'out/results.pkl')]
+    for two, one in zip(*results, strict=True):
+        for a, b in zip(two, one, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'expected'),
+    [
+        ('work_dirs/oadp/iter_2.pth', 'work_dirs/oadp/iter_2.metrics.json'),
+        ('work_dirs/a/b/latest.pth', 'work_dirs/a/b/latest.metrics.json'),
+        ('elsewhere/released/oadp.pth', 'work_dirs/released/oadp.metrics.json'),
+        ('/elsewhere/released/oadp.pth', 'work_dirs/released/oadp.metrics.json'),
+    ],
+)
+def test_metrics_file(checkpoint: str, expected: str):
+    assert metrics_file(pathlib.Path(checkpoint)) == pathlib.Path(expected)
+
+
+def test_table_marks_what_has_no_ground_truth():
+    items = ('', '50', '75', 's', 'm', 'l')
+    metrics = {f'COCO_{p}_bbox_mAP_{i}': 0.125 for p in ('3_2', '3', '2') for i in items}
+    metrics['COCO_2_bbox_mAP_s'] = -1.0
+    table = metrics_table(metrics, Categories(BASES, NOVELS), ['bbox'])
+    assert [str(c) for c in table.columns[0].cells] == [
+        'bbox novel (2)', 'bbox base (3)', 'bbox all (5)',
+    ]  # fmt: skip
+    assert list(table.columns[4].cells) == ['–', '12.5', '12.5']
+
+
+def test_checkpoint_of_the_reference(golden: pathlib.Path, thin, caplog: pytest.LogCaptureFixture):
+    """The recorded weights, as the reference saves them, fit to the last key."""
+    config = load_config(thin / 'oadp_ov_coco.py')
+    detector = load_detector(config, thin / 'oadp_ov_coco.pth', torch.device('cpu'))
+    recorded = torch.load(golden / 'expected/dp/oadp_ov_coco.weights.pth', weights_only=True)
+    for key, value in detector.state_dict().items():
+        assert torch.equal(value, recorded[key].to(value.dtype)), key
+    assert not detector.training
+
+
+@pytest.mark.parametrize(
+    ('state', 'message'),
+    [
+        ({'rpn_head.rpn_cls.bias': torch.zeros(3), 'x': torch.zeros(1)}, '1 keys unexpected: x'),
+        ({'other.weight': torch.zeros(1)}, 'none of its keys'),
+        ({'rpn_head.rpn_cls.bias': torch.zeros(7)}, r'rpn_head.rpn_cls.bias: \(7,\), not \(3,\)'),
+        ([1], 'expected a state dict'),
+    ],
+)
+def test_not_a_checkpoint_of_the_model(here, tmp_path: pathlib.Path, state, message: str):
+    torch.save(state, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match=message):
+        load_weights(build_detector(load_config('ov_coco.py')), tmp_path / 'x.pth')
