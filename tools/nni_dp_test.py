@@ -39,6 +39,9 @@ from oadp.dp.test_nni import (  # noqa: E402
 )
 
 POLL_SECONDS = 2
+
+PATIENCE_SECONDS = 300
+"""Without an answer of NNI's, after which the search ends with what is done."""
 RANDOM_TRIALS = 20
 """Trials that TPE draws at random before it learns from them (NNI's default); fewer in short searches."""
 
@@ -135,16 +138,28 @@ def run_experiment(experiment: Any, port: int) -> list[Any]:
     """Run to the end or to Ctrl-C, and stop it; NNI's ``TrialResult`` of each finished trial.
 
     Raises:
-        RuntimeError: the first trials failed, or NNI did.
+        RuntimeError: the first trials failed, or NNI did before any was done.
     """
     logger = runtime.get_logger()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     experiment.start(port)
     results: list[Any] = []
+    answered = time.monotonic()
     try:
         while True:
-            status, jobs = experiment.get_status(), experiment.list_trial_jobs()
-            if len(found := experiment.export_data()) > len(results):
+            try:
+                status, jobs = experiment.get_status(), experiment.list_trial_jobs()
+                found = experiment.export_data()
+                answered = time.monotonic()
+            except OSError as e:  # of requests: a busy machine answers late
+                if time.monotonic() - answered < PATIENCE_SECONDS:
+                    time.sleep(POLL_SECONDS)
+                    continue
+                if not results:
+                    raise RuntimeError(f'NNI does not answer: {e}') from e
+                logger.error('NNI does not answer (%s): ending with %d trials', e, len(results))
+                break
+            if len(found) > len(results):
                 results = found
                 best = max(r.value for r in results)
                 logger.info('%d trials done, best objective %.4f', len(results), best)

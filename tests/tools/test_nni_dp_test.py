@@ -97,6 +97,8 @@ class FakeExperiment:
         if not self.steps:
             raise KeyboardInterrupt
         self.step = self.steps.pop(0)
+        if isinstance(self.step, OSError):
+            raise self.step
         return self.step[0]
 
     def list_trial_jobs(self):
@@ -114,12 +116,26 @@ class FakeExperiment:
     [
         ([('RUNNING', [0.1], []), ('DONE', [0.1, 0.3], [])], [0.1, 0.3]),
         ([('RUNNING', [0.1, 0.2], [])], [0.1, 0.2]),  # Ctrl-C
+        ([('RUNNING', [0.1], []), TimeoutError('late'), ('DONE', [0.1, 0.2], [])], [0.1, 0.2]),
         ([('RUNNING', [0.1], ['FAILED'] * 9), ('DONE', [0.1, 0.2], [])], [0.1, 0.2]),
     ],
 )
 def test_stops_and_keeps_what_is_done(tool, tmp_path, steps, values):
     experiment = FakeExperiment(steps, tmp_path)
     assert [r.value for r in tool.run_experiment(experiment, 0)] == values
+    assert experiment.stopped
+
+
+@pytest.mark.parametrize('values', [[], [0.1]])
+def test_gives_up_where_nni_is_silent(tool, tmp_path, monkeypatch, values):
+    monkeypatch.setattr(tool, 'PATIENCE_SECONDS', 0)
+    steps = [('RUNNING', values, []), TimeoutError('late'), ('DONE', [0.1, 0.2], [])]
+    experiment = FakeExperiment(steps, tmp_path)
+    if values:
+        assert [r.value for r in tool.run_experiment(experiment, 0)] == values
+    else:
+        with pytest.raises(RuntimeError, match='NNI does not answer: late'):
+            tool.run_experiment(experiment, 0)
     assert experiment.stopped
 
 
