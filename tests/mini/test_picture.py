@@ -1,0 +1,18 @@
+"""The picture of the embedded benchmark."""
+
+import numpy as np
+import supervision as sv
+
+from oadp.mini.picture import surest
+
+
+def test_one_detection_an_object():
+    detections = sv.Detections(
+        xyxy=np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30], [40, 0, 50, 9]], float),
+        confidence=np.array([0.5, 0.9, 0.3, 0.1]),
+        class_id=np.array([0, 1, 2, 0]),
+    )
+    found = surest(detections, 2)
+    assert found.class_id.tolist() == [1, 2], 'the weaker of two classes on one object was kept'
+    assert found.confidence.tolist() == [0.9, 0.3]
+    assert len(surest(detections, 9)) == 3
