@@ -1,0 +1,38 @@
+import pathlib
+
+import pytest
+import torch
+
+from oadp.compat import load_tensors
+from oadp.dp import checkpoints
+
+
+def save(folder: pathlib.Path, step: int, **options) -> None:
+    path = folder / f'iter_{step}.pth'
+    checkpoints.save_checkpoint(path, dict(state_dict=dict(x=torch.tensor(step))), **options)
+
+
+def test_latest_is_a_link_to_the_newest(tmp_path: pathlib.Path):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    save(tmp_path, 3, link=False)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        'iter_1.pth', 'iter_2.pth', 'iter_3.pth', 'latest.pth',
+    }  # fmt: skip
+    assert load_tensors(tmp_path / 'latest.pth')['state_dict']['x'] == 2
+
+
+def test_interrupted_writing_leaves_the_old(tmp_path: pathlib.Path, monkeypatch):
+    save(tmp_path, 1)
+
+    def cut_off(data: object, path: pathlib.Path) -> None:
+        pathlib.Path(path).write_bytes(b'half')
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch, 'save', cut_off)
+        save(tmp_path, 2)
+    assert not (tmp_path / 'iter_2.pth').exists()
+    assert load_tensors(tmp_path / 'latest.pth')['state_dict']['x'] == 1
+    save(tmp_path, 2)
+    assert not list(tmp_path.glob('.*'))  # what was left is gone
