@@ -258,5 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(str(e))
     console = Console()
     console.print(tabulate(collect(root, seeds)))
-    console.print(_NEXT.format(root=root, work=WORK, seed=0, words=_WORDS), highlight=False)
+    console.print(
+        _NEXT.format(root=root, work=WORK, seed=0, words=_WORDS), highlight=False, soft_wrap=True
+    )
     console.print(f'{(time.monotonic() - start) / 60:.1f} minutes')

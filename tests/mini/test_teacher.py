@@ -1,0 +1,116 @@
+"""The benchmark's CLIP: what it is shown, what it is told, that it learns, and that its file is a CLIP."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+
+from oadp.clip_model import load_clip
+from oadp.mini.captions import Crop, caption, cut_crops
+from oadp.mini.scene import Scene
+from oadp.mini.shapes import BASES, NOVELS, SYNONYMS
+from oadp.mini.teacher import Teacher, accuracy, build_clip, contrast, main, train
+from oadp.mini.world import Split, draw_split
+from oadp.prompts.templates import VILD
+
+
+def scene() -> Scene:
+    image = np.zeros((100, 120, 3), np.uint8)
+    image[20:40, 10:30] = 200
+    boxes = np.array([[10, 20, 30, 40], [80, 60, 110, 90]], np.float32)
+    return Scene(image, boxes, np.array([400.0, 900.0], np.float32), ['star', 'ring'])
+
+
+def test_a_near_crop_shows_its_object_alone() -> None:
+    first, second = cut_crops([scene()], 48, np.random.default_rng(0), context=(1.2, 1.2))
+    assert first.names == ('star',) and second.names == ('ring',)
+    assert first.pixels.shape == (48, 48, 3) and first.pixels.dtype == np.uint8
+    # The object is 20 of 24 pixels, on black.
+    assert first.pixels.mean() == pytest.approx(200 * (20 / 24) ** 2, rel=0.1)
+
+
+def test_a_wide_crop_shows_the_others_and_stays_in_the_picture() -> None:
+    crops = cut_crops([scene()], 48, np.random.default_rng(0), context=(5.0, 5.0))
+    assert crops[0].names == ('star', 'ring') and crops[1].names == ('ring', 'star')
+
+
+def test_windows_without_an_object_are_left_out() -> None:
+    empty = scene()
+    empty.boxes, empty.names = empty.boxes[:1], empty.names[:1]
+    crops = cut_crops([empty], 48, np.random.default_rng(0), windows=40)
+    assert 1 < len(crops) < 41
+    assert all(crop.names == ('star',) for crop in crops)
+
+
+def test_captions_name_what_is_there_now_and_then_by_other_words() -> None:
+    rng = np.random.default_rng(0)
+    texts = [caption(('crescent', 'star', 'ring', 'key'), rng) for _ in range(300)]
+    words = [set(text.replace(',', ' ').split()) for text in texts]
+    allowed = {'crescent', 'moon', 'star', 'ring', 'hoop', 'key'}
+    assert all(1 <= len(found & allowed) <= 3 for found in words)
+    share = sum('moon' in w for w in words) / sum(bool(w & {'moon', 'crescent'}) for w in words)
+    assert 0.05 < share < 0.3
+    assert SYNONYMS['crescent'] == 'moon'
+
+
+def test_the_loss_is_least_where_pictures_and_words_agree() -> None:
+    torch.manual_seed(0)
+    model = build_clip(Teacher())
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 48, 48, 3), dtype=np.uint8)
+    crops = [Crop(p, (n,)) for p, n in zip(pixels, ('star', 'ring', 'key', 'star'), strict=True)]
+    texts = ['star', 'ring', 'key', 'star']
+    model.encode_image = lambda x: torch.eye(64)[[0, 1, 2, 0]]
+    order = {'right': [0, 1, 2], 'wrong': [1, 2, 0]}
+    losses = {}
+    for name, rows in order.items():
+        model.encode_text = lambda tokens, rows=rows: torch.eye(64)[rows]
+        losses[name] = contrast(model, crops, texts, 15.0).item()
+    # The two stars share the answer: from the pictures' side the entropy ln 2 is left to them.
+    assert losses['right'] == pytest.approx(0.5 * np.log(2), abs=1e-3)
+    assert losses['wrong'] > 5
+
+
+def test_accuracy_counts_base_and_novel_classes_apart() -> None:
+    torch.manual_seed(0)
+    model = build_clip(Teacher())
+    crops = [Crop(np.zeros((48, 48, 3), np.uint8), (n,)) for n in (BASES[0], NOVELS[0])]
+    found = accuracy(model.eval(), crops)
+    # The same picture twice: at most one of the two can be named rightly.
+    assert found in {(0.0, 0.0), (100.0, 0.0), (0.0, 100.0)}
+
+
+def test_every_caption_fits_the_context() -> None:
+    # clip.tokenize raises where one does not.
+    from oadp.clip_model import tokenize
+
+    longest = max(VILD, key=len)
+    names = sorted([*BASES, *NOVELS, *SYNONYMS.values()], key=len)[-3:]
+    tokenize([longest.format(' and one '.join(names))], Teacher.context_length)
+
+
+def test_pictures_of_the_teacher_are_its_own() -> None:
+    own = {s.image.tobytes() for s in draw_split(Split.teacher, 5, 0)}
+    detectors = {s.image.tobytes() for k in (Split.train, Split.val) for s in draw_split(k, 5, 0)}
+    assert not own & detectors
+
+
+@pytest.mark.slow
+def test_it_learns() -> None:
+    torch.set_num_threads(1)
+    spec = Teacher(images=60, iterations=60, primer=60, warmup=5)
+    rng = np.random.default_rng(1)
+    seen = cut_crops(draw_split(Split.teacher, 30, 0), 48, rng, context=(1.0, 1.6))
+    torch.manual_seed(0)
+    untaught = sum(accuracy(build_clip(spec).eval(), seen)) / 2
+    taught = sum(accuracy(train(spec, seed=0, checks=1), seen)) / 2
+    assert taught > max(2 * untaught, 9)
+
+
+def test_its_file_is_a_clip(tmp_path: pathlib.Path) -> None:
+    out = tmp_path / 'mini' / 'clip.pt'
+    main(['--out', str(out), '--images', '4', '--iterations', '3'])
+    model = load_clip(out)
+    assert model.visual.input_resolution == Teacher.resolution
+    assert model.text_projection.shape == (Teacher.text_width, Teacher.embedding)
+    assert model.context_length == Teacher.context_length
