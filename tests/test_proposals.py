@@ -122,6 +122,15 @@ def test_a_dry_run_writes_elsewhere(folder: pathlib.Path, monkeypatch: pytest.Mo
     assert len(read(folder / proposals.DRY_RUN_FOLDER / 'dry.pkl')) == 2
 
 
+def test_the_config_for_coco_builds_and_names_its_files() -> None:
+    config = load_config(ROOT / 'configs/proposals/rpn_r50_fpn_coco.py')
+    detector = build_detector(config)
+    assert detector.rpn_head.num_classes == 1
+    # Base boxes alone, and nothing to be chosen by the validation images.
+    assert config.trainer.dataloader.dataset.ann_file.endswith('instances_train2017.48.json')
+    assert config.trainer.evaluation is None
+
+
 class _ManyClasses(torch.nn.Module):
     def forward(self, **_) -> list:
         return [[np.zeros((1, 5), np.float32)] * 3]

@@ -3,7 +3,7 @@
     python -m oadp.dp.train mini/oadp configs/mini/oadp.py
 
 `python -m oadp.mini` makes what this needs and runs it beside `none.py` and `vild.py`. The figures
-are in the README, section "The method on a laptop".
+are in the README, section "The demo".
 """
 
 _base_ = ['../dp/models/oadp.py', 'detector.py', 'data.py', 'schedule.py']

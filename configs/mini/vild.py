@@ -3,7 +3,7 @@
     python -m oadp.dp.train mini/vild configs/mini/vild.py
 
 `python -m oadp.mini` makes what this needs and runs it beside `none.py` and `oadp.py`. The figures
-are in the README, section "The method on a laptop".
+are in the README, section "The demo".
 """
 
 _base_ = ['../dp/models/vild.py', 'detector.py', 'data.py', 'schedule.py']
