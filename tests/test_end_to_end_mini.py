@@ -95,7 +95,7 @@ def test_no_novel_label_is_read_in_training(root: pathlib.Path) -> None:
         assert 'instances_train.18.json' in text
         assert 'instances_train.json' not in text and 'instances_train.27' not in text
         used.append(config)
-    assert len(used) == 1 + len(SETTINGS)
+    assert len(used) == 1 + 3 + len(SETTINGS)  # proposals, features, detectors
     training = json.loads((root / 'data/mini/annotations/instances_train.18.json').read_text())
     names = {c['id']: c['name'] for c in training['categories']}
     assert {names[a['category_id']] for a in training['annotations']} <= set(BASES)
