@@ -124,7 +124,11 @@ def test_two_processes_average_their_gradients(tmp_path: pathlib.Path) -> None:
         text=True,
         check=False,
         timeout=120,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        env={
+            **os.environ,
+            'OMP_NUM_THREADS': '1',
+            'PYTHONPATH': str(pathlib.Path(__file__).parents[2]),
+        },
     )
     assert result.returncode == 0, result.stderr
     # (1 + 2) / 2 times the gradient of one process, [4, 6].
