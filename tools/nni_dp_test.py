@@ -12,6 +12,7 @@ by python -m oadp.dp.test_nni --images val, for a figure of images that it has n
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -39,6 +40,9 @@ from oadp.dp.test_nni import (  # noqa: E402
 )
 
 POLL_SECONDS = 2
+
+START_SECONDS = 60
+"""For NNI's server to come up."""
 
 PATIENCE_SECONDS = 300
 """Without an answer of NNI's, after which the search ends with what is done."""
@@ -113,8 +117,12 @@ def trial_command(args: argparse.Namespace, dump_dir: pathlib.Path) -> str:
 
 def make_experiment(args: argparse.Namespace, command: str, folder: pathlib.Path) -> Any:
     """An NNI experiment on this machine that is yet to be started."""
-    from nni.experiment import Experiment
+    from nni.experiment import Experiment, launcher
 
+    # NNI gives its server three seconds to answer; a busy machine takes longer.
+    launcher._check_rest_server = functools.partial(
+        launcher._check_rest_server, retry=START_SECONDS
+    )
     experiment = Experiment('local')
     config = experiment.config
     config.experiment_name = args.name
