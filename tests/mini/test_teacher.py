@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from oadp.clip_model import load_clip
-from oadp.mini.captions import Crop, caption, cut_crops
+from oadp.mini.captions import Caption, Crop, caption, cut_crops, cut_windows, draw_crops
 from oadp.mini.scene import Scene
 from oadp.mini.shapes import BASES, NOVELS, SYNONYMS
 from oadp.mini.teacher import Teacher, accuracy, build_clip, contrast, main, train
@@ -35,40 +35,67 @@ def test_a_wide_crop_shows_the_others_and_stays_in_the_picture() -> None:
     assert crops[0].names == ('star', 'ring') and crops[1].names == ('ring', 'star')
 
 
-def test_windows_without_an_object_are_left_out() -> None:
-    empty = scene()
-    empty.boxes, empty.names = empty.boxes[:1], empty.names[:1]
-    crops = cut_crops([empty], 48, np.random.default_rng(0), windows=40)
-    assert 1 < len(crops) < 41
-    assert all(crop.names == ('star',) for crop in crops)
+def test_windows_cover_the_picture_and_those_without_an_object_are_left_out() -> None:
+    crops = cut_windows([scene()], 48, sides=(40,))
+    # The star is in the windows from (0, 0) and (0, 20); the ring in the one from (80, 60), and two
+    # thirds of it in those from (60, 60) and (80, 40).
+    assert [crop.names for crop in crops] == 2 * [('star',)] + 3 * [('ring',)]
+
+
+def test_drawn_crops_differ_and_show_something() -> None:
+    rng = np.random.default_rng(0)
+    picture = scene()
+    picture.image = rng.integers(0, 255, picture.image.shape, dtype=np.uint8)
+    crops = draw_crops([picture], 50, 48, rng, windows=0.5)
+    assert len(crops) == 50 and all(crop.names for crop in crops)
+    assert len({crop.pixels.tobytes() for crop in crops}) > 45
+    # Crops around an object name it first, however wide they are.
+    around = draw_crops([picture], 50, 48, rng, context=(6.0, 6.0))
+    assert {crop.names[0] for crop in around} == {'star', 'ring'}
 
 
 def test_captions_name_what_is_there_now_and_then_by_other_words() -> None:
     rng = np.random.default_rng(0)
-    texts = [caption(('crescent', 'star', 'ring', 'key'), rng) for _ in range(300)]
-    words = [set(text.replace(',', ' ').split()) for text in texts]
+    captions = [caption(('crescent', 'star', 'ring', 'key'), rng) for _ in range(300)]
+    words = [set(c.text.replace(',', ' ').split()) for c in captions]
     allowed = {'crescent', 'moon', 'star', 'ring', 'hoop', 'key'}
     assert all(1 <= len(found & allowed) <= 3 for found in words)
     share = sum('moon' in w for w in words) / sum(bool(w & {'moon', 'crescent'}) for w in words)
     assert 0.05 < share < 0.3
     assert SYNONYMS['crescent'] == 'moon'
+    same = {'moon': 'crescent', 'hoop': 'ring'}
+    assert all(
+        c.names == {same.get(word, word) for word in w & allowed}
+        for c, w in zip(captions, words, strict=True)
+    )
+
+
+def _loss(rows: list[int], shown: list[tuple[str, ...]], said: list[tuple[str, ...]]) -> float:
+    """The loss where picture i lies along axis i, and its caption along axis ``rows[i]``."""
+    torch.manual_seed(0)
+    model = build_clip(Teacher())
+    model.encode_image = lambda x: torch.eye(64)[: len(shown)]
+    model.encode_text = lambda tokens: torch.eye(64)[rows]
+    pixels = np.zeros((48, 48, 3), np.uint8)
+    crops = [Crop(pixels, names) for names in shown]
+    captions = [Caption(' and '.join(names), frozenset(names)) for names in said]
+    return contrast(model, crops, captions, 15.0).item()
 
 
 def test_the_loss_is_least_where_pictures_and_words_agree() -> None:
-    torch.manual_seed(0)
-    model = build_clip(Teacher())
-    pixels = np.random.default_rng(0).integers(0, 255, (4, 48, 48, 3), dtype=np.uint8)
-    crops = [Crop(p, (n,)) for p, n in zip(pixels, ('star', 'ring', 'key', 'star'), strict=True)]
-    texts = ['star', 'ring', 'key', 'star']
-    model.encode_image = lambda x: torch.eye(64)[[0, 1, 2, 0]]
-    order = {'right': [0, 1, 2], 'wrong': [1, 2, 0]}
-    losses = {}
-    for name, rows in order.items():
-        model.encode_text = lambda tokens, rows=rows: torch.eye(64)[rows]
-        losses[name] = contrast(model, crops, texts, 15.0).item()
-    # The two stars share the answer: from the pictures' side the entropy ln 2 is left to them.
-    assert losses['right'] == pytest.approx(0.5 * np.log(2), abs=1e-3)
-    assert losses['wrong'] > 5
+    names = [('star',), ('ring',), ('key',)]
+    assert _loss([0, 1, 2], names, names) < 1e-3
+    assert _loss([1, 2, 0], names, names) > 5
+
+
+def test_a_caption_that_is_true_of_another_picture_is_no_mistake() -> None:
+    shown = [('star', 'ring'), ('star',), ('key',)]
+    said = [('star',), ('star',), ('key',)]
+    # Each star picture is content with either caption, so the captions may change places.
+    assert _loss([0, 1, 2], shown, said) == pytest.approx(_loss([1, 0, 2], shown, said), abs=1e-5)
+    # A caption that speaks of the ring is true of the first picture alone.
+    said[0] = ('star', 'ring')
+    assert _loss([1, 0, 2], shown, said) > _loss([0, 1, 2], shown, said) + 1
 
 
 def test_accuracy_counts_base_and_novel_classes_apart() -> None:
