@@ -14,6 +14,7 @@ import os
 import pathlib
 import pickle
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -89,8 +90,12 @@ def propose(detector: nn.Module, img: Tensor, img_metas: list[dict[str, Any]]) -
         ValueError: the detector has no region proposal network, and more than one class.
     """
     if getattr(detector, 'rpn_head', None) is not None:
-        features = detector.extract_feat(img)
-        proposals = detector.rpn_head.simple_test_rpn(features, img_metas)[0].float().cpu().numpy()
+        # These parts leave it to the whole detector, which is not called here, to set the precision.
+        half = getattr(detector, 'fp16_enabled', False)
+        with torch.autocast(img.device.type, dtype=torch.float16) if half else nullcontext():
+            features = detector.extract_feat(img)
+            found = detector.rpn_head.simple_test_rpn(features, img_metas)[0]
+        proposals = found.float().cpu().numpy()
         proposals[:, :4] /= img_metas[0]['scale_factor']
     else:
         result = detector(return_loss=False, rescale=True, img=[img], img_metas=[img_metas])[0]
