@@ -1,8 +1,10 @@
 import copy
+import functools
 
 import numpy as np
 import pytest
 import torch
+from mmcv.runner import fp16_utils
 
 from oadp.dp import build_detector
 
@@ -231,3 +233,29 @@ def test_detects(tiny_config, tiny_batch):
     assert len(result) == len(NAMES) and all(r.shape[1] == 5 for r in result)
     assert 0 < sum(map(len, result)) <= 300
     assert detector.CLASSES == NAMES
+
+
+def test_training_in_half_precision(tiny_config, tiny_batch, monkeypatch):
+    """fp16 as on a GPU: mmcv's decorators switch autocast, here that of the CPU, on and off."""
+    monkeypatch.setattr(
+        fp16_utils, 'autocast', functools.partial(torch.autocast, 'cpu', dtype=torch.float16)
+    )
+    for sampler in (
+        tiny_config.model.train_cfg.rpn.sampler,
+        tiny_config.model.train_cfg.rcnn.sampler,
+    ):
+        sampler.num = 100000  # nothing is drawn at random
+    torch.manual_seed(0)
+    detector = build_detector(tiny_config).train()
+    whole = detector.train_step(dict(tiny_batch), None)['log_vars']
+    fp16_utils.wrap_fp16_model(detector)
+    for loss in detector.distiller['losses'].actions:
+        loss._weight.steps = 1
+    features = []
+    detector.neck.register_forward_hook(lambda module, inputs, output: features.append(output[0]))
+    half = detector.train_step(dict(tiny_batch), None)
+    assert features[0].dtype == torch.float16
+    assert half['log_vars'] == pytest.approx(whole, rel=0.03, abs=1e-3)
+    half['loss'].backward()
+    gradients = [p.grad for p in detector.parameters() if p.requires_grad]
+    assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients)
