@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from . import runtime
 from .config import add_config_arguments, load_config, to_plain
 from .dp.checkpoints import load_detector
+from .dp.pipelines import naming_image
 from .progress import Progress
 
 DRY_RUN_IMAGES = 8
@@ -68,9 +69,10 @@ class ImageList(Dataset):
         # LVIS names its files by the end of their address.
         name = image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:])
         info = dict(filename=name, height=image['height'], width=image['width'])
-        return self._pipeline(
-            dict(img_info=info, img_prefix=str(self._folder), bbox_fields=[], proposals=None)
-        )
+        with naming_image(self._folder / name):
+            return self._pipeline(
+                dict(img_info=info, img_prefix=str(self._folder), bbox_fields=[], proposals=None)
+            )
 
 
 @torch.no_grad()

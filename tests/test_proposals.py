@@ -104,6 +104,17 @@ def test_boxes_are_in_pixels_of_the_original_image(
         assert boxes[:, 2:4].max() > image['width'] / 3
 
 
+@pytest.mark.parametrize('content', [b'', b'x'], ids=['empty', 'not an image'])
+def test_an_unreadable_image_is_named(tmp_path: pathlib.Path, content: bytes) -> None:
+    (tmp_path / 'a.jpg').write_bytes(content)
+    images = dict(images=[dict(id=1, file_name='a.jpg', width=9, height=9)])
+    (tmp_path / 'list.json').write_text(json.dumps(images))
+    pipeline = proposals._test_pipeline(load_config(CONFIG))
+    listed = proposals.ImageList(tmp_path / 'list.json', tmp_path, pipeline)
+    with pytest.raises(ValueError, match='a.jpg: not a readable image'):
+        listed[0]
+
+
 def test_the_folder_is_that_of_the_config(folder: pathlib.Path) -> None:
     config = load_config(CONFIG)
     found = proposals.image_folder(

@@ -15,7 +15,6 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import mmcv
 from mmdet.datasets import DATASETS, CocoDataset, LVISV1Dataset
 from mmdet.datasets import build_dataset as build_mmdet_dataset
 
@@ -23,6 +22,7 @@ from .. import runtime
 from ..categories import Categories, get_categories
 from ..config import to_plain
 from .evaluation import coco_metrics, coco_precision
+from .pipelines import naming_image
 
 _DRY_RUN_IMAGES = 4
 """Images of a dataset in ``DRY_RUN``: two steps of two."""
@@ -110,14 +110,8 @@ class _OpenVocabularyDataset:
         results['num_classes'] = self.categories.num_all
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        try:
+        with naming_image(os.path.join(self.img_prefix or '', self.data_infos[idx]['filename'])):
             return super().__getitem__(idx)
-        except AttributeError as e:
-            # mmcv hands on None for what OpenCV cannot decode.
-            path = os.path.join(self.img_prefix or '', self.data_infos[idx]['filename'])
-            if mmcv.imread(path) is not None:
-                raise
-            raise ValueError(f'{path}: not a readable image') from e
 
 
 @DATASETS.register_module()
