@@ -63,6 +63,11 @@ def _override(config: todd.Config, key: str, value: Any) -> None:
     is_component = isinstance(node, Mapping) and 'type' in node
     if not is_component or isinstance(last, int):
         _child(node, last, key, walked)
+    if isinstance(node, tuple):
+        raise ValueError(
+            f'override {key!r}: {walked} is {node!r}, a tuple, which has no items to change; '
+            'override it as a whole'
+        )
     node[last] = value
 
 
@@ -116,7 +121,7 @@ class OverrideAction(todd.DictAction):
                 parser.error(f'{option_string} {value!r}: expected .key:EXPR or .key::TEXT')
         try:
             super().__call__(parser, namespace, values, option_string)
-        except (SyntaxError, NameError) as e:
+        except Exception as e:  # todd evaluates the expressions, so anything can come
             parser.error(
                 f'{option_string} {" ".join(values)}: {e}; for a plain string write .key::TEXT'
             )
