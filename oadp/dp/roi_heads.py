@@ -46,6 +46,9 @@ class ViLDEnsembleRoIHead(StandardRoIHead):
         fusion: the score fusion's parameters, by name; the paper's by default.
         args, kwargs: mmdet's ``StandardRoIHead``.
 
+    Raises:
+        ValueError: fusion parameters that are not such, or without an object head.
+
     Attributes:
         fusion: may be set to other ``FusionParameters`` at any time.
     """
@@ -59,6 +62,8 @@ class ViLDEnsembleRoIHead(StandardRoIHead):
         **kwargs,
     ) -> None:
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
+        if fusion and object_head is None:
+            raise ValueError(f'fusion={dict(fusion)}, and there is no object_head to fuse with')
         self.fusion = FusionParameters.from_mapping(fusion or {})
         self._object_head = (
             None if object_head is None else build_head({**bbox_head, **object_head})
