@@ -59,8 +59,8 @@ class DumpMeta:
         categories: the columns of the logits, bases then novels.
         nms: the R-CNN's test settings: ``score_thr``, ``nms`` (mmdet's dict), ``max_per_img``.
         dataset: ``type`` (of the dataset class) and ``ann_file`` that was dumped.
-        source: what else decides the records (checkpoint, its digest, pipeline, …): a dump is only
-            resumed where it is the same.
+        source: what else decides the records (digests of checkpoint and prompts, model, pipeline,
+            …): a dump is only resumed where it is the same.
     """
 
     categories: Categories
