@@ -88,11 +88,12 @@ def _labels(path: pathlib.Path, source: AnnotationFile, categories: Categories) 
         )
     order = {name: label for label, name in enumerate(categories.all_)}
     labels = {c['id']: order.get(c['name'], _NOT_IN_SET) for c in source.categories}
-    unknown = set(source.category_ids) - labels.keys()
-    if unknown:
-        raise ValueError(
-            f'{path}: annotations have category ids that its categories lack: {sorted(unknown)[:10]}'
-        )
+    listed = {i for image in source.images for key in _LABEL_LISTS for i in image.get(key, ())}
+    for what, used in dict(annotations=set(source.category_ids), images=listed).items():
+        if unknown := sorted(used - labels.keys()):
+            raise ValueError(
+                f'{path}: {what} have category ids that its categories lack: {unknown[:10]}'
+            )
     return labels
 
 

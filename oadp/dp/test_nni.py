@@ -66,7 +66,8 @@ def open_search(
     ground_truth = GroundTruth(dataset['ann_file'], categories, federated)
     chosen = choose_images(images, ground_truth.image_ids)
     if runtime.dry_run():
-        chosen = [i for i in chosen if i in set(dump.image_ids())][:_DRY_RUN_IMAGES]
+        present = set(dump.image_ids())
+        chosen = [i for i in chosen if i in present][:_DRY_RUN_IMAGES]
     if len(chosen) < len(ground_truth.image_ids):
         ground_truth = GroundTruth(dataset['ann_file'], categories, federated, chosen)
     return FusionSearch(dump, ground_truth, world), ground_truth

@@ -122,16 +122,31 @@ def test_incomplete_batches(tiny_config, tiny_batch, change, match):
         build(tiny_config).forward_train(**{**tiny_batch, **change})
 
 
-@pytest.mark.parametrize('counts', [(0, 3), (0, 0)], ids=['one image', 'both'])
-def test_images_without_objects(tiny_config, tiny_batch, counts):
+@pytest.mark.parametrize('counts', [(0, 2), (0, 0)], ids=['one image', 'both'])
+@pytest.mark.parametrize('kind', ['object', 'block'])
+def test_images_without_objects_or_blocks(tiny_config, tiny_batch, kind: str, counts):
     detector = build(tiny_config)
-    for key in ('clip_objects', 'object_bboxes'):
+    for key in [k for k in tiny_batch if kind in k]:
         tiny_batch[key] = [x[:n] for x, n in zip(tiny_batch[key], counts, strict=True)]
     losses = detector.forward_train(**tiny_batch)
     loss, _ = detector._parse_losses(losses)
     loss.backward()
-    assert (losses['loss_clip_objects'] > 0) == (sum(counts) > 0)
+    for name in dict(object=['loss_clip_objects'], block=['loss_clip_blocks', 'loss_block'])[kind]:
+        assert (losses[name] > 0) == (sum(counts) > 0), name
     assert torch.isfinite(loss)
+    grads = [p.grad for p in detector.parameters() if p.requires_grad]
+    assert all(g is not None and torch.isfinite(g).all() for g in grads)
+
+
+def test_images_without_annotations(tiny_config, tiny_batch):
+    """Such as those of which all annotations are crowds."""
+    detector = build(tiny_config)
+    tiny_batch['gt_bboxes'] = [torch.zeros(0, 4)] * 2
+    tiny_batch['gt_labels'] = [torch.zeros(0, dtype=torch.long)] * 2
+    tiny_batch['block_labels'] = [torch.zeros_like(labels) for labels in tiny_batch['block_labels']]
+    loss, figures = detector._parse_losses(detector.forward_train(**tiny_batch))
+    loss.backward()
+    assert torch.isfinite(loss) and figures['loss_bbox'] == figures['recall_global'] == 0
     grads = [p.grad for p in detector.parameters() if p.requires_grad]
     assert all(g is not None and torch.isfinite(g).all() for g in grads)
 
