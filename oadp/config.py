@@ -15,6 +15,7 @@ import pprint
 from collections.abc import Mapping
 from typing import Any
 
+from .atomic import atomic_write
 from .compat import quiet_imports
 
 with quiet_imports():
@@ -157,13 +158,10 @@ def to_plain(value: Any) -> Any:
 
 def dump_config(config: todd.Config, path: str | os.PathLike) -> None:
     """Write the resolved config, as a file that can be run again. Atomic."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     # Not todd's dumps(), which formats by yapf: that takes seconds.
     text = '\n'.join(
         f'{key} = {pprint.pformat(value, width=100, sort_dicts=False)}'
         for key, value in to_plain(config).items()
     )
-    temporary.write_text(text + '\n', encoding='utf-8')
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text + '\n', encoding='utf-8')

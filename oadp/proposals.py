@@ -10,7 +10,6 @@ __all__ = ['ImageList', 'image_folder', 'main', 'propose', 'write_proposals']
 import argparse
 import functools
 import json
-import os
 import pathlib
 import pickle
 from collections.abc import Mapping, Sequence
@@ -19,14 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from mmcv.parallel import collate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from . import runtime
+from .atomic import atomic_write
 from .config import add_config_arguments, load_config, to_plain
 from .dp.checkpoints import load_detector
+from .dp.inference import gather
 from .dp.pipelines import naming_image
 from .progress import Progress
 
@@ -130,17 +130,11 @@ def write_proposals(
             metas = batch['img_metas'][0].data[0]
             mine[index] = propose(detector, batch['img'][0].to(world.device), metas)
             progress.update()
-    parts: list[Any] = [mine]
-    if world.is_distributed:
-        parts = [None] * world.size
-        dist.all_gather_object(parts, mine)
-    if world.is_main:
+    parts = gather(mine, world)
+    if parts is not None:
         everything = {index: boxes for part in parts for index, boxes in part.items()}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(f'.{out.name}.{os.getpid()}')
-        with temporary.open('wb') as f:
+        with atomic_write(out) as temporary, temporary.open('wb') as f:
             pickle.dump([everything[i] for i in range(len(images))], f, protocol=4)
-        temporary.replace(out)
     runtime.barrier()
 
 

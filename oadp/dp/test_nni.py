@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import runtime
+from ..atomic import atomic_write
 from ..categories import Categories, get_categories
 from ..config import add_config_arguments, load_config
 from .dump import Dump
@@ -142,10 +143,8 @@ def print_result(result: dict[str, Any], categories: Categories) -> None:
 
 def write_json(path: pathlib.Path, data: Any) -> None:
     """Atomically, with the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')
 
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ import rich.table
 from torch import nn
 
 from .. import runtime
+from ..atomic import atomic_write
 from ..categories import Categories
 from ..config import to_plain
 from ..runtime import World
@@ -60,11 +61,13 @@ def evaluate(
     if results is None:
         return
     if out is not None:
-        _write_atomically(out, pickle.dumps(results))
+        with atomic_write(out) as temporary:
+            temporary.write_bytes(pickle.dumps(results))
     metrics = dataset.evaluate(results, metric=args.metrics)
     rich.console.Console().print(metrics_table(metrics, dataset.categories, args.metrics))
     path = out_json or metrics_file(args.checkpoint)
-    _write_atomically(path, json.dumps(metrics, indent=1).encode())
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1), encoding='utf-8')
     for what, where in dict(pictures=show_dir, detections=out, metrics=path).items():
         if where is not None:
             print(f'{what}: {where}')
@@ -143,14 +146,6 @@ def metrics_table(
     return table
 
 
-def _write_atomically(path: pathlib.Path, data: bytes) -> None:
-    """Write a file, all of it or nothing; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
 def _write_picture(
     folder: pathlib.Path, dataset: Any, index: int, result: Any, threshold: float
 ) -> None:
@@ -160,4 +155,5 @@ def _write_picture(
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB), to_detections(result, dataset.categories, threshold)
     )
     _, data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    _write_atomically((folder / name).with_suffix('.jpg'), np.asarray(data).tobytes())
+    with atomic_write((folder / name).with_suffix('.jpg')) as temporary:
+        temporary.write_bytes(np.asarray(data).tobytes())
