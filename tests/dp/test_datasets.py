@@ -206,6 +206,16 @@ def test_bad_results(here, results: list, metric: str, message: str):
         build_dataset(load_config('ov_coco.py'), 'val').evaluate(results, metric)
 
 
+@pytest.mark.parametrize('metrics', [['bbox'], ['bbox', 'segm']])
+def test_lvis_where_nothing_is_detected(here: pathlib.Path, metrics: list[str]):
+    """As after the first steps of training, with a threshold of the score."""
+    boxes: list = [np.zeros((0, 5), np.float32)] * 5
+    nothing = (boxes, [[] for _ in boxes]) if 'segm' in metrics else boxes
+    got = build_dataset(load_config('ov_lvis.py'), 'val').evaluate([nothing] * 5, metrics)
+    for metric in metrics:
+        assert got[f'{metric}_AP'] == got[f'{metric}_AP50'] == got[f'{metric}_APr'] == 0
+
+
 def test_unknown_split(here):
     with pytest.raises(ValueError, match="unknown split 'test'"):
         build_dataset(load_config('ov_coco.py'), 'test')
