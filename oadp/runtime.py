@@ -4,6 +4,7 @@ This is the only module that reads the environment. Importing it changes nothing
 """
 
 __all__ = [
+    'PATIENCE',
     'World',
     'barrier',
     'dry_run',
@@ -26,7 +27,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
-_PATIENCE = datetime.timedelta(hours=2)
+PATIENCE = datetime.timedelta(hours=2)
 """How long a process waits for the others: LVIS's metrics take the first of them many minutes."""
 
 _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
@@ -112,7 +113,7 @@ def launch() -> Iterator[World]:
     if 'RANK' not in os.environ:
         yield World(rank=0, local_rank=0, size=1, device=device)
         return
-    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=_PATIENCE)
+    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=PATIENCE)
     is_done = False
     try:
         yield World(
