@@ -250,11 +250,29 @@ def test_detects(tiny_config, tiny_batch):
     assert detector.CLASSES == NAMES
 
 
-def test_training_in_half_precision(tiny_config, tiny_batch, monkeypatch):
+@pytest.fixture
+def cpu_autocast(monkeypatch):
     """fp16 as on a GPU: mmcv's decorators switch autocast, here that of the CPU, on and off."""
     monkeypatch.setattr(
         fp16_utils, 'autocast', functools.partial(torch.autocast, 'cpu', dtype=torch.float16)
     )
+
+
+@pytest.mark.parametrize(('count', 'dtype'), [(0, torch.float32), (3, torch.float16)])
+def test_no_boxes_in_half_precision(tiny_config, tiny_batch, cpu_autocast, count: int, dtype):
+    """SyncBN of several processes needs the same type of all, whoever has no boxes."""
+    detector = build(tiny_config)
+    fp16_utils.wrap_fp16_model(detector)
+    seen = []
+    norm = detector.roi_head._object_head.shared_convs[0].bn
+    norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    for key in ('clip_objects', 'object_bboxes'):
+        tiny_batch[key] = [features[:count] for features in tiny_batch[key]]
+    detector.train_step(tiny_batch, None)['loss'].backward()
+    assert [(len(x), x.dtype) for x in seen] == [(2 * count, dtype)]
+
+
+def test_training_in_half_precision(tiny_config, tiny_batch, cpu_autocast):
     for sampler in (
         tiny_config.model.train_cfg.rpn.sampler,
         tiny_config.model.train_cfg.rcnn.sampler,
