@@ -11,17 +11,17 @@ copied and only its category id replaced (see ``annotation_file``).
 __all__ = ['DATASETS', 'build', 'main']
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from . import runtime
 from .annotation_file import AnnotationFile
+from .atomic import atomic_write
 from .categories import Categories, get_categories
 
 DATASETS = {
@@ -88,11 +88,12 @@ def _labels(path: pathlib.Path, source: AnnotationFile, categories: Categories) 
         )
     order = {name: label for label, name in enumerate(categories.all_)}
     labels = {c['id']: order.get(c['name'], _NOT_IN_SET) for c in source.categories}
-    unknown = set(source.category_ids) - labels.keys()
-    if unknown:
-        raise ValueError(
-            f'{path}: annotations have category ids that its categories lack: {sorted(unknown)[:10]}'
-        )
+    listed = {i for image in source.images for key in _LABEL_LISTS for i in image.get(key, ())}
+    for what, used in dict(annotations=set(source.category_ids), images=listed).items():
+        if unknown := sorted(used - labels.keys()):
+            raise ValueError(
+                f'{path}: {what} have category ids that its categories lack: {unknown[:10]}'
+            )
     return labels
 
 
@@ -111,7 +112,7 @@ def _write(
         annotated = {source.image_ids[i] for i in kept}
         images = [image for image in images if image['id'] in annotated]
     by_name = {c['name']: c for c in source.categories}
-    with _atomic(path) as f:
+    with atomic_write(path) as temporary, temporary.open('w', encoding='utf-8') as f:
         f.write('{"categories": ')
         _write_list(f, (json.dumps({**by_name[n], 'id': i}) for i, n in enumerate(categories.all_)))
         f.write(',\n"annotations": ')
@@ -145,18 +146,6 @@ def _write_list(f: TextIO, items: Iterable[str]) -> None:
         f.write(',\n' if i else '\n')
         f.write(item)
     f.write(']')
-
-
-@contextlib.contextmanager
-def _atomic(path: pathlib.Path) -> Iterator[TextIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        with temporary.open('w', encoding='utf-8') as f:
-            yield f
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def build_datasets(data_root: pathlib.Path, datasets: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from . import compat, runtime
+from .atomic import atomic_write
 
 CLIP_PATH = pathlib.Path('pretrained/clip/ViT-B-32.pt')
 """Where the README puts OpenAI's ViT-B/32."""
@@ -159,17 +160,11 @@ def save_clip_archive(model: nn.Module, path: str | os.PathLike) -> None:
         model: a ``clip.model.CLIP``; left as it is.
         path: the archive; its folder is made.
     """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     model = copy.deepcopy(model).cpu().eval()
     import_clip().model.convert_weights(model)
     archive = torch.jit.trace(_Sizes(model), torch.zeros(1), check_trace=False)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
+    with atomic_write(path) as temporary:
         torch.jit.save(archive, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def tokenize(texts: Sequence[str], context_length: int) -> Tensor:

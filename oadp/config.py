@@ -15,6 +15,7 @@ import pprint
 from collections.abc import Mapping
 from typing import Any
 
+from .atomic import atomic_write
 from .compat import quiet_imports
 
 with quiet_imports():
@@ -63,6 +64,11 @@ def _override(config: todd.Config, key: str, value: Any) -> None:
     is_component = isinstance(node, Mapping) and 'type' in node
     if not is_component or isinstance(last, int):
         _child(node, last, key, walked)
+    if isinstance(node, tuple):
+        raise ValueError(
+            f'override {key!r}: {walked} is {node!r}, a tuple, which has no items to change; '
+            'override it as a whole'
+        )
     node[last] = value
 
 
@@ -116,7 +122,7 @@ class OverrideAction(todd.DictAction):
                 parser.error(f'{option_string} {value!r}: expected .key:EXPR or .key::TEXT')
         try:
             super().__call__(parser, namespace, values, option_string)
-        except (SyntaxError, NameError) as e:
+        except Exception as e:  # todd evaluates the expressions, so anything can come
             parser.error(
                 f'{option_string} {" ".join(values)}: {e}; for a plain string write .key::TEXT'
             )
@@ -152,13 +158,10 @@ def to_plain(value: Any) -> Any:
 
 def dump_config(config: todd.Config, path: str | os.PathLike) -> None:
     """Write the resolved config, as a file that can be run again. Atomic."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     # Not todd's dumps(), which formats by yapf: that takes seconds.
     text = '\n'.join(
         f'{key} = {pprint.pformat(value, width=100, sort_dicts=False)}'
         for key, value in to_plain(config).items()
     )
-    temporary.write_text(text + '\n', encoding='utf-8')
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text + '\n', encoding='utf-8')

@@ -21,6 +21,7 @@ import supervision
 from pycocotools import mask as coco_mask
 
 from . import runtime
+from .atomic import atomic_write
 from .clip_model import CLIP_PATH
 from .config import add_config_arguments, load_config
 from .detector import Detector
@@ -140,15 +141,13 @@ def detect_all(
 
 
 def _write_picture(path: pathlib.Path, image: np.ndarray) -> None:
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    PIL.Image.fromarray(image).save(temporary, format='JPEG', quality=JPEG_QUALITY)
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        PIL.Image.fromarray(image).save(temporary, format='JPEG', quality=JPEG_QUALITY)
 
 
 def _write_json(path: pathlib.Path, results: Iterable[dict[str, Any]]) -> None:
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_text(json.dumps(list(results)), encoding='utf-8')
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(list(results)), encoding='utf-8')
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:

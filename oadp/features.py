@@ -79,7 +79,7 @@ def check(
     faults = [
         *_wrong_shapes(kind, tensors, count, dim),
         *(f'{k} is {v.dtype}, expected float16' for k, v in tensors.items() if v.dtype != torch.float16),
-        *(f'{k} has numbers that are not finite' for k, v in tensors.items() if finite and not _is_finite(v)),
+        *(f'{k} has numbers that are not finite' for k, v in tensors.items() if finite and not v.isfinite().all()),
     ]  # fmt: skip
     if faults:
         raise ValueError(f'{kind}: ' + '; '.join(faults))
@@ -100,10 +100,6 @@ def _wrong_shapes(
         expected = (n if count is None else count, columns or dim)
         if len(shape) != 2 or shape[0] != expected[0] or expected[1] not in (None, shape[1]):
             yield f'{key} is {shape}, expected ({expected[0]}, {columns or d})'
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
 
 
 class Store(abc.ABC):
@@ -258,16 +254,12 @@ def _is_abandoned(file: pathlib.Path, host: str, pid: int) -> bool:
     try:
         if time.time() - file.stat().st_mtime > _STALE_AFTER:
             return True
-    except FileNotFoundError:
-        return False
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(pid, 0)
+        if host == socket.gethostname():
+            os.kill(pid, 0)  # asks whether the process is there
     except ProcessLookupError:
         return True
-    except PermissionError:
-        return False
+    except (FileNotFoundError, PermissionError):
+        pass
     return False
 
 

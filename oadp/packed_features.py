@@ -16,7 +16,7 @@ import threading
 import lmdb
 import torch
 
-from .features import Kind, Record, Store, check, load_record, open_store
+from .features import PACKED_SUFFIX, Kind, Record, Store, check, load_record, open_store
 from .progress import Progress
 from .runtime import get_logger
 
@@ -208,15 +208,12 @@ def run_command(command: str, source: pathlib.Path, target: pathlib.Path | None)
 
     Records that the target has are not copied again, so an interrupted conversion can be repeated.
     """
-    packed = '.lmdb'
-    if (
-        target is not None
-        and command != 'check'
-        and (target.suffix == packed) != (command == 'pack')
-    ):
-        raise ValueError(
-            f'{command}: {target} should {"" if command == "pack" else "not "}end in {packed}'
-        )
+    if target is not None and command != 'check':
+        is_packed, should = target.suffix == PACKED_SUFFIX, command == 'pack'
+        if is_packed != should:
+            raise ValueError(
+                f'{command}: {target} should {"" if should else "not "}end in {PACKED_SUFFIX}'
+            )
     kind = _infer_kind(source)
     stores = open_store(source, kind), None if target is None else open_store(target, kind)
     faults = []

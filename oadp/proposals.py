@@ -10,22 +10,24 @@ __all__ = ['ImageList', 'image_folder', 'main', 'propose', 'write_proposals']
 import argparse
 import functools
 import json
-import os
 import pathlib
 import pickle
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from mmcv.parallel import collate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from . import runtime
+from .atomic import atomic_write
 from .config import add_config_arguments, load_config, to_plain
 from .dp.checkpoints import load_detector
+from .dp.inference import gather
+from .dp.pipelines import naming_image
 from .progress import Progress
 
 DRY_RUN_IMAGES = 8
@@ -67,9 +69,10 @@ class ImageList(Dataset):
         # LVIS names its files by the end of their address.
         name = image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:])
         info = dict(filename=name, height=image['height'], width=image['width'])
-        return self._pipeline(
-            dict(img_info=info, img_prefix=str(self._folder), bbox_fields=[], proposals=None)
-        )
+        with naming_image(self._folder / name):
+            return self._pipeline(
+                dict(img_info=info, img_prefix=str(self._folder), bbox_fields=[], proposals=None)
+            )
 
 
 @torch.no_grad()
@@ -89,8 +92,12 @@ def propose(detector: nn.Module, img: Tensor, img_metas: list[dict[str, Any]]) -
         ValueError: the detector has no region proposal network, and more than one class.
     """
     if getattr(detector, 'rpn_head', None) is not None:
-        features = detector.extract_feat(img)
-        proposals = detector.rpn_head.simple_test_rpn(features, img_metas)[0].float().cpu().numpy()
+        # These parts leave it to the whole detector, which is not called here, to set the precision.
+        half = getattr(detector, 'fp16_enabled', False)
+        with torch.autocast(img.device.type, dtype=torch.float16) if half else nullcontext():
+            features = detector.extract_feat(img)
+            found = detector.rpn_head.simple_test_rpn(features, img_metas)[0]
+        proposals = found.float().cpu().numpy()
         proposals[:, :4] /= img_metas[0]['scale_factor']
     else:
         result = detector(return_loss=False, rescale=True, img=[img], img_metas=[img_metas])[0]
@@ -123,17 +130,11 @@ def write_proposals(
             metas = batch['img_metas'][0].data[0]
             mine[index] = propose(detector, batch['img'][0].to(world.device), metas)
             progress.update()
-    parts: list[Any] = [mine]
-    if world.is_distributed:
-        parts = [None] * world.size
-        dist.all_gather_object(parts, mine)
-    if world.is_main:
+    parts = gather(mine, world)
+    if parts is not None:
         everything = {index: boxes for part in parts for index, boxes in part.items()}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(f'.{out.name}.{os.getpid()}')
-        with temporary.open('wb') as f:
+        with atomic_write(out) as temporary, temporary.open('wb') as f:
             pickle.dump([everything[i] for i in range(len(images))], f, protocol=4)
-        temporary.replace(out)
     runtime.barrier()
 
 

@@ -4,6 +4,7 @@ This is the only module that reads the environment. Importing it changes nothing
 """
 
 __all__ = [
+    'PATIENCE',
     'World',
     'barrier',
     'dry_run',
@@ -26,7 +27,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
-_PATIENCE = datetime.timedelta(hours=2)
+PATIENCE = datetime.timedelta(hours=2)
 """How long a process waits for the others: LVIS's metrics take the first of them many minutes."""
 
 _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
@@ -90,6 +91,8 @@ class World:
 def launch() -> Iterator[World]:
     """Join the process group that torchrun describes, if there is one; leave it at the end.
 
+    After an error a group of NCCL is not left, but ends with the process.
+
     Plain ``python`` gives one process without a group. Under ``torchrun``, NCCL with one GPU a
     process, or gloo where there is no GPU.
 
@@ -110,13 +113,18 @@ def launch() -> Iterator[World]:
     if 'RANK' not in os.environ:
         yield World(rank=0, local_rank=0, size=1, device=device)
         return
-    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=_PATIENCE)
+    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=PATIENCE)
+    is_done = False
     try:
         yield World(
             rank=dist.get_rank(), local_rank=local_rank, size=dist.get_world_size(), device=device
         )
+        is_done = True
     finally:
-        dist.destroy_process_group()
+        # Leaving NCCL's group waits for what is under way in it: a process that failed would wait
+        # for ever for the others, which wait for it, and torchrun would not learn of the failure.
+        if is_done or device.type == 'cpu':
+            dist.destroy_process_group()
 
 
 def barrier() -> None:

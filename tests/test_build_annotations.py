@@ -131,7 +131,12 @@ def test_nothing_there(tmp_path):
         (
             '{"categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "red fox"}, {"id": 2, "name": "owl"}], '
             '"annotations": [{"id": 1, "image_id": 1, "category_id": 8}]}',
-            r'category ids that its categories lack: \[8\]',
+            r'annotations have category ids that its categories lack: \[8\]',
+        ),
+        (
+            '{"categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "red fox"}, {"id": 2, "name": "owl"}], '
+            '"images": [{"id": 1, "neg_category_ids": [2, 9]}]}',
+            r'images have category ids that its categories lack: \[9\]',
         ),
     ],
 )

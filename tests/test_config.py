@@ -77,6 +77,15 @@ def test_bad_overrides(config_path: pathlib.Path, key: str, message: str) -> Non
         load_config(config_path, {key: 1})
 
 
+@pytest.mark.parametrize('key', ['.scales[0]', '.scales[0][1]'])
+def test_an_item_of_a_tuple(tmp_path: pathlib.Path, key: str) -> None:
+    """mmdet's configs have them: a scale, a step of the workflow."""
+    (tmp_path / 'x.py').write_text('scales = ((640, 480), (800, 600))')
+    with pytest.raises(ValueError, match=r'a tuple, .*override it as a whole'):
+        load_config(tmp_path / 'x.py', {key: 1})
+    assert load_config(tmp_path / 'x.py', {'.scales': ((1, 2),)}).scales == ((1, 2),)
+
+
 def test_all_bad_overrides_are_listed(config_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match=r"'\.a'.*; .*'\.b'"):
         load_config(config_path, {'.a': 1, '.b': 2})
@@ -104,7 +113,9 @@ def test_the_command_line() -> None:
     assert parse('--override', '.a:1').override == {'.a': 1}, 'nothing is left of another parser'
 
 
-@pytest.mark.parametrize('text', ['.a', '.a:data/x.json', '.a:1+'])
+@pytest.mark.parametrize(
+    'text', ['.a', '.a:data/x.json', '.a:1+', '.a:1/0', '.a:None.b', '.a:1+"b"']
+)
 def test_bad_command_lines(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse('--override', text)

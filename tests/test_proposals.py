@@ -14,6 +14,7 @@ import torch
 from oadp import proposals
 from oadp.config import load_config
 from oadp.dp import build_detector
+from oadp.dp.checkpoints import load_detector
 from oadp.mini.world import write_world
 from oadp.oake.images import ImageInfo, load_proposals
 
@@ -103,6 +104,17 @@ def test_boxes_are_in_pixels_of_the_original_image(
         assert boxes[:, 2:4].max() > image['width'] / 3
 
 
+@pytest.mark.parametrize('content', [b'', b'x'], ids=['empty', 'not an image'])
+def test_an_unreadable_image_is_named(tmp_path: pathlib.Path, content: bytes) -> None:
+    (tmp_path / 'a.jpg').write_bytes(content)
+    images = dict(images=[dict(id=1, file_name='a.jpg', width=9, height=9)])
+    (tmp_path / 'list.json').write_text(json.dumps(images))
+    pipeline = proposals._test_pipeline(load_config(CONFIG))
+    listed = proposals.ImageList(tmp_path / 'list.json', tmp_path, pipeline)
+    with pytest.raises(ValueError, match='a.jpg: not a readable image'):
+        listed[0]
+
+
 def test_the_folder_is_that_of_the_config(folder: pathlib.Path) -> None:
     config = load_config(CONFIG)
     found = proposals.image_folder(
@@ -147,6 +159,20 @@ def test_a_detector_of_one_class_will_do_and_of_several_not() -> None:
     np.testing.assert_allclose(found, [[1, 1, 9, 9, 0.8], [0, 0, 5, 5, 0.1]], rtol=1e-6)
     with pytest.raises(ValueError, match='3 classes'):
         proposals.propose(_ManyClasses(), image, [{}])
+
+
+def test_a_detector_in_half_precision(folder: pathlib.Path) -> None:
+    """As on a GPU, where the detector's config may ask for fp16: every part computes in it."""
+    detector = load_detector(load_config(CONFIG), folder / 'rpn.pth', torch.device('cpu'))
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    metas = [dict(img_shape=(64, 96, 3), scale_factor=np.ones(4, np.float32))]
+    from mmcv import runner  # after the adapters of oadp.dp
+
+    exact = proposals.propose(detector, image, metas)
+    runner.wrap_fp16_model(detector)
+    half = proposals.propose(detector, image, metas)
+    assert half.dtype == np.float32 and np.isfinite(half).all() and half.shape[1] == 5
+    assert abs(half[0, 4] - exact[0, 4]) < 0.02
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What the environment says, and what a process makes of it."""
 
+import contextlib
 import io
 import logging
 import os
@@ -71,6 +72,37 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match='there are 2; lower --nproc_per_node'):
         with runtime.launch():
             pass
+
+
+@pytest.mark.parametrize(
+    ('has_gpu', 'fails', 'expected'),
+    [
+        (True, False, ['join nccl', 'leave']),
+        (True, True, ['join nccl']),
+        (False, False, ['join gloo', 'leave']),
+        (False, True, ['join gloo', 'leave']),
+    ],
+)
+def test_who_leaves_the_group(
+    monkeypatch: pytest.MonkeyPatch, has_gpu: bool, fails: bool, expected: list[str]
+) -> None:
+    """A process that failed must not wait in NCCL for the others, which wait for it."""
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: has_gpu)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
+    dist = torch.distributed
+    monkeypatch.setattr(dist, 'init_process_group', lambda name, **_: calls.append(f'join {name}'))
+    monkeypatch.setattr(dist, 'destroy_process_group', lambda: calls.append('leave'))
+    monkeypatch.setattr(dist, 'get_rank', lambda: 0)
+    monkeypatch.setattr(dist, 'get_world_size', lambda: 2)
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    with pytest.raises(KeyError) if fails else contextlib.nullcontext():
+        with runtime.launch():
+            if fails:
+                raise KeyError
+    assert calls == expected
 
 
 SCRIPT = """

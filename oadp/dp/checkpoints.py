@@ -1,6 +1,6 @@
 """Reading and writing weights: safely, with a short account of what did not fit, and atomically."""
 
-__all__ = ['load_detector', 'load_weights', 'save_checkpoint']
+__all__ = ['computes_in_half', 'load_detector', 'load_weights', 'save_checkpoint']
 
 import logging
 import os
@@ -94,15 +94,21 @@ def load_detector(
     On a GPU it computes in fp16 where ``validator.fp16`` is not None.
 
     Args:
-        config: a whole loaded config.
+        config: a whole loaded config, also one of mmdet's, which has no ``validator``.
         checkpoint: see ``load_weights``.
         device: where to put it.
     """
     detector = build_detector(config)
     load_weights(detector, checkpoint)
-    if device.type == 'cuda' and config['validator'].get('fp16') is not None:
+    if computes_in_half(config, device):
         wrap_fp16_model(detector)
     return detector.to(device).eval()
+
+
+def computes_in_half(config: Mapping[str, Any], device: torch.device) -> bool:
+    """Whether a detector of this config is evaluated in fp16 on this device."""
+    fp16 = (config.get('validator') or {}).get('fp16')
+    return device.type == 'cuda' and fp16 is not None
 
 
 def save_checkpoint(path: str | os.PathLike, data: Mapping[str, Any], *, link: bool = True) -> None:

@@ -15,14 +15,16 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import mmcv
+import numpy as np
 from mmdet.datasets import DATASETS, CocoDataset, LVISV1Dataset
 from mmdet.datasets import build_dataset as build_mmdet_dataset
+from pycocotools import mask as mask_api
 
 from .. import runtime
 from ..categories import Categories, get_categories
 from ..config import to_plain
 from .evaluation import coco_metrics, coco_precision
+from .pipelines import naming_image
 
 _DRY_RUN_IMAGES = 4
 """Images of a dataset in ``DRY_RUN``: two steps of two."""
@@ -110,14 +112,8 @@ class _OpenVocabularyDataset:
         results['num_classes'] = self.categories.num_all
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        try:
+        with naming_image(os.path.join(self.img_prefix or '', self.data_infos[idx]['filename'])):
             return super().__getitem__(idx)
-        except AttributeError as e:
-            # mmcv hands on None for what OpenCV cannot decode.
-            path = os.path.join(self.img_prefix or '', self.data_infos[idx]['filename'])
-            if mmcv.imread(path) is not None:
-                raise
-            raise ValueError(f'{path}: not a readable image') from e
 
 
 @DATASETS.register_module()
@@ -164,8 +160,25 @@ class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
         names = [metric] if isinstance(metric, str) else list(metric)
         if 'segm' in names and results and not isinstance(results[0], tuple):
             raise ValueError('metric segm needs masks, and this detector gives none')
+        if results and not any(
+            len(b) for r in results for b in (r[0] if isinstance(r, tuple) else r)
+        ):
+            results = [self._hardly_a_detection(results[0]), *results[1:]]
         with contextlib.redirect_stdout(io.StringIO()):  # its table; ours comes from the metrics
             return super().evaluate(results, metric=names, logger=logger or 'silent')
+
+    def _hardly_a_detection(self, result: Any) -> Any:
+        """An image's empty result and in it an empty box of score 0, which is always wrong.
+
+        lvis-api cannot read a file without detections, and mmdet then gives no metrics at all.
+        """
+        boxes = result[0] if isinstance(result, tuple) else result
+        boxes = [np.zeros((1, 5), np.float32), *boxes[1:]]
+        if not isinstance(result, tuple):
+            return boxes
+        size = [self.data_infos[0]['height'], self.data_infos[0]['width']]
+        mask = mask_api.encode(np.zeros(size, np.uint8, order='F'))
+        return boxes, [[mask], *result[1][1:]]
 
 
 _OPEN_VOCABULARY = {cls.__name__ for cls in (OV_COCO, OV_LVIS)}

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..atomic import atomic_write
 from ..categories import Categories
 
 VERSION = 1
@@ -59,8 +60,8 @@ class DumpMeta:
         categories: the columns of the logits, bases then novels.
         nms: the R-CNN's test settings: ``score_thr``, ``nms`` (mmdet's dict), ``max_per_img``.
         dataset: ``type`` (of the dataset class) and ``ann_file`` that was dumped.
-        source: what else decides the records (checkpoint, its digest, pipeline, …): a dump is only
-            resumed where it is the same.
+        source: what else decides the records (digests of checkpoint and prompts, model, pipeline,
+            …): a dump is only resumed where it is the same.
     """
 
     categories: Categories
@@ -157,7 +158,8 @@ class DumpWriter:
                 )
         else:
             text = json.dumps(data, indent=1, ensure_ascii=False)
-            _write_atomically(path, lambda f: f.write(text.encode()))
+            with atomic_write(path) as temporary:
+                temporary.write_text(text, encoding='utf-8')
 
     def missing(self, image_ids: Iterable[int]) -> list[int]:
         """Those without a record, in the given order."""
@@ -185,7 +187,11 @@ class DumpWriter:
             rows[name] = _to_half(logits - peaks[:, None])
         if not all(np.isfinite(rows[k]).all() for k in ('box', 'objectness', 'peaks')):
             raise ValueError(f'image {image_id}: the detector gave numbers that are not finite')
-        _write_atomically(_record_path(self._root, image_id), lambda f: np.save(f, rows))
+        with (
+            atomic_write(_record_path(self._root, image_id)) as temporary,
+            temporary.open('wb') as f,
+        ):
+            np.save(f, rows)
 
 
 class Dump:
@@ -270,13 +276,3 @@ def _read_meta(root: pathlib.Path) -> DumpMeta:
         return DumpMeta.from_json(json.loads(path.read_text(encoding='utf-8')))
     except ValueError as e:
         raise ValueError(f'{path}: {e}') from e
-
-
-def _write_atomically(path: pathlib.Path, write) -> None:
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        with temporary.open('wb') as f:
-            write(f)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

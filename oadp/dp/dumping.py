@@ -81,17 +81,32 @@ def dump_dataset(
 
 def _describe(config: Mapping[str, Any], checkpoint: pathlib.Path) -> DumpMeta:
     dataset = to_plain(config['validator']['dataloader']['dataset'])
-    test_cfg = to_plain(config['model']['test_cfg'])
+    model = to_plain(config['model'])
+    test_cfg = model['test_cfg']
+    # Of the model, all that the logits depend on: a temperature and the prompts are not weights.
+    inference = {k: v for k, v in model.items() if k not in ('train_cfg', 'test_cfg', 'distiller')}
+    inference['roi_head'].pop('fusion', None)
+    prompts = sorted(set(_prompt_files(inference)))
     return DumpMeta(
         categories=get_categories(config['categories']),
         nms=test_cfg['rcnn'],
         dataset={k: dataset[k] for k in ('type', 'ann_file')},
         source=dict(
             checkpoint_sha256=file_digest(checkpoint),
+            prompts_sha256={path: file_digest(path) for path in prompts},
             rpn=test_cfg['rpn'],
             pipeline=dataset['pipeline'],
+            model=inference,
         ),
     )
+
+
+def _prompt_files(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if isinstance(node.get('prompts'), str):
+            yield node['prompts']
+        for value in node.values():
+            yield from _prompt_files(value)
 
 
 @contextlib.contextmanager

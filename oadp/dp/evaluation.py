@@ -116,7 +116,7 @@ def coco_precision(
         raise ValueError(f'{len(results)} results of {len(image_ids)} images')
     detected = COCO()
     detected.dataset = dict(
-        images=[dict(id=i) for i in image_ids],
+        images=[coco.imgs[i] for i in image_ids],  # with their sizes, which masks need
         categories=[dict(id=i) for i in category_ids],
         annotations=list(_annotations(image_ids, category_ids, results, metric)),
     )

@@ -115,7 +115,8 @@ class GroundTruth:
         judged: dict[int, set[int]] = {c: set() for c in self._category_ids}
         for image in self._coco.imgs.values():
             for category_id in image['neg_category_ids']:
-                judged[category_id].add(image['id'])
+                if category_id in judged:
+                    judged[category_id].add(image['id'])
         for ann in self._coco.anns.values():
             if ann['category_id'] in judged:
                 judged[ann['category_id']].add(ann['image_id'])

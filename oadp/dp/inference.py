@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..progress import Progress
-from ..runtime import World
+from ..runtime import PATIENCE, World
 
 
 def unpack(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def gather(value: Any, world: World) -> list[Any] | None:
         return [value]
     values = [None] * world.size if world.is_main else None
     # By way of the CPU: NCCL would hold every process's results on every GPU.
-    group = dist.new_group(backend='gloo')
+    group = dist.new_group(backend='gloo', timeout=PATIENCE)
     try:
         dist.gather_object(value, values, dst=0, group=group)
     finally:

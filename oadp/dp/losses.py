@@ -45,6 +45,8 @@ class AsymmetricLoss(BaseLoss):
         loss = asymmetric_loss(
             logits.float().sigmoid(), targets, reduction='none', **self._parameters_of_loss
         )
+        if not loss.numel():  # the mean of nothing is NaN
+            loss = loss.sum()
         return self.reduce(loss)
 
 

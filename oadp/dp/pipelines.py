@@ -1,11 +1,14 @@
 """Steps of mmdet's data pipeline: CLIP's features of an image beside its annotations."""
 
-__all__ = ['LoadCLIPFeatures', 'OVFormatBundle']
+__all__ = ['LoadCLIPFeatures', 'OVFormatBundle', 'naming_image']
 
+import contextlib
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import cv2
 import torch
 from mmcv.parallel import DataContainer
 from mmdet.datasets import PIPELINES
@@ -182,3 +185,23 @@ class OVFormatBundle(DefaultFormatBundle):
                 results['clip_global'], stack=True, pad_dims=None
             )
         return results
+
+
+@contextlib.contextmanager
+def naming_image(path: str | os.PathLike) -> Iterator[None]:
+    """Within it a pipeline reads an image; where that cannot be read, the error says which it is.
+
+    Raises:
+        FileNotFoundError: there is no such image.
+        ValueError: OpenCV cannot decode it (mmcv hands on a None, or OpenCV's own error).
+    """
+    try:
+        yield
+    except FileNotFoundError as e:
+        if os.path.exists(path):  # something else is missing
+            raise
+        raise FileNotFoundError(f'{path}: no such image; see "Datasets" of the README') from e
+    except (AttributeError, cv2.error) as e:
+        if cv2.imread(os.fspath(path)) is not None:
+            raise
+        raise ValueError(f'{path}: not a readable image') from e

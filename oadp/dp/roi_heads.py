@@ -13,7 +13,7 @@ from mmdet.core import bbox2roi, multiclass_nms
 from mmdet.models import HEADS
 from mmdet.models.builder import build_head
 from mmdet.models.roi_heads import StandardRoIHead
-from torch import Tensor
+from torch import Tensor, nn
 
 from .fusion import FusionParameters, fuse_scores
 from .nms import top_detections
@@ -46,6 +46,9 @@ class ViLDEnsembleRoIHead(StandardRoIHead):
         fusion: the score fusion's parameters, by name; the paper's by default.
         args, kwargs: mmdet's ``StandardRoIHead``.
 
+    Raises:
+        ValueError: fusion parameters that are not such, or without an object head.
+
     Attributes:
         fusion: may be set to other ``FusionParameters`` at any time.
     """
@@ -59,6 +62,8 @@ class ViLDEnsembleRoIHead(StandardRoIHead):
         **kwargs,
     ) -> None:
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
+        if fusion and object_head is None:
+            raise ValueError(f'fusion={dict(fusion)}, and there is no object_head to fuse with')
         self.fusion = FusionParameters.from_mapping(fusion or {})
         self._object_head = (
             None if object_head is None else build_head({**bbox_head, **object_head})
@@ -119,12 +124,19 @@ class ViLDEnsembleRoIHead(StandardRoIHead):
             x, img_metas, proposal_list, gt_bboxes, gt_labels, gt_bboxes_ignore, gt_masks
         )
         if self._object_head is not None and object_bboxes is not None:
-            self._object_head(self._roi_features(x, object_bboxes))
+            self._look_at(x, object_bboxes, self._object_head)
         return losses
 
-    def _roi_features(self, x: Sequence[Tensor], boxes: list[Tensor]) -> Tensor:
+    def _look_at(self, x: Sequence[Tensor], boxes: list[Tensor], head: nn.Module) -> Tensor:
+        """A head's (n, C + 1) logits of each image's boxes, one after the other."""
         extractor = self.bbox_roi_extractor
-        return extractor(x[: extractor.num_inputs], bbox2roi(boxes))
+        features = extractor(x[: extractor.num_inputs], bbox2roi(boxes))
+        if len(features):
+            return head(features)[0]
+        # SyncBN sends its sums in float32, but in its input's type where that is empty; in fp16 a
+        # process without boxes would then not agree with the others on what is sent.
+        with torch.autocast(features.device.type, enabled=False):
+            return head(features.float())[0]
 
     def predict_logits(
         self,
@@ -263,6 +275,6 @@ class OADPRoIHead(ViLDEnsembleRoIHead):
                 'LoadCLIPFeatures loads them and Collect hands them on, in the training pipeline'
             )
         losses = super().forward_train(x, *args, **kwargs)
-        logits, _ = self._block_head(self._roi_features(x, block_bboxes))
+        logits = self._look_at(x, block_bboxes, self._block_head)
         losses.update(self._block_head.loss(logits, torch.cat(block_labels)))
         return losses

@@ -9,7 +9,7 @@ from .checkpoints import load_detector
 from .datasets import build_dataset
 from .dumping import dump_dataset
 from .fusion import FusionParameters
-from .testing import evaluate
+from .testing import evaluate, set_fusion
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,16 +31,28 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def check_dump(args: argparse.Namespace, root: pathlib.Path | None) -> None:
+    """Refuse options that a dump, which is written before scores are fused, has no use for."""
+    useless = [k for k in ('out', 'out_json', 'show_dir', 'fusion') if getattr(args, k) is not None]
+    if root is not None and useless:
+        options = ', '.join(f'--{key.replace("_", "-")}' for key in useless)
+        raise ValueError(
+            f'DUMP={root} has records written instead of an evaluation, so {options} would do '
+            'nothing: unset DUMP, or leave them out'
+        )
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = load_config(args.config, args.override)
     fusion = None if args.fusion is None else FusionParameters.from_text(args.fusion)
+    check_dump(args, root := runtime.dump_dir())
     with runtime.launch() as world:
         dataset = build_dataset(config, 'val')
         detector = load_detector(config, args.checkpoint, world.device)
         if fusion is not None:
-            detector.roi_head.fusion = fusion
-        if (root := runtime.dump_dir()) is not None:
+            set_fusion(detector, fusion)
+        if root is not None:
             dump_dataset(detector, config, args.checkpoint, dataset, root, world)
         else:
             evaluate(detector, dataset, config, args, world)

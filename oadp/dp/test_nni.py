@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import runtime
+from ..atomic import atomic_write
 from ..categories import Categories, get_categories
 from ..config import add_config_arguments, load_config
 from .dump import Dump
@@ -66,7 +67,8 @@ def open_search(
     ground_truth = GroundTruth(dataset['ann_file'], categories, federated)
     chosen = choose_images(images, ground_truth.image_ids)
     if runtime.dry_run():
-        chosen = [i for i in chosen if i in set(dump.image_ids())][:_DRY_RUN_IMAGES]
+        present = set(dump.image_ids())
+        chosen = [i for i in chosen if i in present][:_DRY_RUN_IMAGES]
     if len(chosen) < len(ground_truth.image_ids):
         ground_truth = GroundTruth(dataset['ann_file'], categories, federated, chosen)
     return FusionSearch(dump, ground_truth, world), ground_truth
@@ -141,10 +143,8 @@ def print_result(result: dict[str, Any], categories: Categories) -> None:
 
 def write_json(path: pathlib.Path, data: Any) -> None:
     """Atomically, with the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')
 
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:

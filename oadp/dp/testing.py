@@ -1,6 +1,6 @@
 """What follows the detections of a test: metrics as a table and a file, results, pictures."""
 
-__all__ = ['evaluate', 'metrics_file', 'metrics_table']
+__all__ = ['evaluate', 'metrics_file', 'metrics_table', 'set_fusion']
 
 import argparse
 import json
@@ -17,11 +17,13 @@ import rich.table
 from torch import nn
 
 from .. import runtime
+from ..atomic import atomic_write
 from ..categories import Categories
 from ..config import to_plain
 from ..runtime import World
 from ..visualize import draw, to_detections
 from .evaluation import metric_prefixes
+from .fusion import FusionParameters
 from .inference import predict
 from .loaders import build_val_loader
 
@@ -48,22 +50,48 @@ def evaluate(
     if 'segm' in args.metrics and not getattr(detector, 'with_mask', False):
         raise ValueError('--metrics segm needs masks, and the detector of this config has none')
     visit = None
-    if args.show_dir is not None:
+    out, out_json, show_dir = map(_aside, (args.out, args.out_json, args.show_dir))
+    if show_dir is not None:
 
         def visit(index: int, result: Any) -> None:
-            _write_picture(args.show_dir, dataset, index, result, args.show_score_thr)
+            _write_picture(show_dir, dataset, index, result, args.show_score_thr)
 
     loader = build_val_loader(dataset, to_plain(config['validator']['dataloader']), world)
     results = predict(detector, loader, world, visit)
     if results is None:
         return
-    if args.out is not None:
-        _write_atomically(args.out, pickle.dumps(results))
+    if out is not None:
+        with atomic_write(out) as temporary:
+            temporary.write_bytes(pickle.dumps(results))
     metrics = dataset.evaluate(results, metric=args.metrics)
     rich.console.Console().print(metrics_table(metrics, dataset.categories, args.metrics))
-    path = args.out_json or metrics_file(args.checkpoint)
-    _write_atomically(path, json.dumps(metrics, indent=1).encode())
-    print(f'metrics: {path}')
+    path = out_json or metrics_file(args.checkpoint)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1), encoding='utf-8')
+    for what, where in dict(pictures=show_dir, detections=out, metrics=path).items():
+        if where is not None:
+            print(f'{what}: {where}')
+
+
+def set_fusion(detector: nn.Module, parameters: FusionParameters) -> None:
+    """Fuse the two heads' scores by other parameters.
+
+    Raises:
+        ValueError: the detector has no object head.
+    """
+    if getattr(getattr(detector, 'roi_head', None), '_object_head', None) is None:
+        raise ValueError(
+            f'--fusion: this {type(detector).__name__} has no object head whose scores could be '
+            'fused with those of the box head; expected a ViLD or OADP detector that has one'
+        )
+    detector.roi_head.fusion = parameters
+
+
+def _aside(path: pathlib.Path | None) -> pathlib.Path | None:
+    """A path that was asked for, or in ``DRY_RUN`` one that is not taken for a result."""
+    if path is None or not runtime.dry_run():
+        return path
+    return pathlib.Path('work_dirs/dry_run/test', path.name)
 
 
 def metrics_file(checkpoint: pathlib.Path) -> pathlib.Path:
@@ -118,14 +146,6 @@ def metrics_table(
     return table
 
 
-def _write_atomically(path: pathlib.Path, data: bytes) -> None:
-    """Write a file, all of it or nothing; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
 def _write_picture(
     folder: pathlib.Path, dataset: Any, index: int, result: Any, threshold: float
 ) -> None:
@@ -135,4 +155,5 @@ def _write_picture(
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB), to_detections(result, dataset.categories, threshold)
     )
     _, data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    _write_atomically((folder / name).with_suffix('.jpg'), np.asarray(data).tobytes())
+    with atomic_write((folder / name).with_suffix('.jpg')) as temporary:
+        temporary.write_bytes(np.asarray(data).tobytes())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import compat, runtime
+from ..atomic import atomic_write
 
 
 def output_path(path: str | os.PathLike) -> pathlib.Path:
@@ -73,10 +74,5 @@ def save_prompts(
         raise ValueError(f'{path}: embeddings that are not finite: {faulty[:10]}')
     content = {'names': list(names), 'embeddings': embeddings.detach().float().cpu().contiguous()}
     content |= {k: v.detach().float().cpu() for k, v in scalars.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
+    with atomic_write(path) as temporary:
         torch.save(content, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .. import compat, runtime
+from ..atomic import atomic_write
 from ..categories import Categories
 from ..losses import asymmetric_loss
 from ..progress import Progress
@@ -180,13 +181,8 @@ class MultiLabelTraining:
             'history': self.history,
             'settings': json.dumps(self._fingerprint()),
         }
-        self._work_dir.mkdir(parents=True, exist_ok=True)
-        temporary = self.checkpoint.with_name(f'.{self.checkpoint.name}.{os.getpid()}')
-        try:
+        with atomic_write(self.checkpoint) as temporary:
             torch.save(content, temporary)
-            temporary.replace(self.checkpoint)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _resume(self) -> None:
         if not self.checkpoint.is_file():

@@ -36,3 +36,18 @@ def test_interrupted_writing_leaves_the_old(tmp_path: pathlib.Path, monkeypatch)
     assert load_tensors(tmp_path / 'latest.pth')['state_dict']['x'] == 1
     save(tmp_path, 2)
     assert not list(tmp_path.glob('.*'))  # what was left is gone
+
+
+@pytest.mark.parametrize(
+    ('config', 'device', 'expected'),
+    [
+        (dict(validator=dict(fp16=dict())), 'cuda', True),
+        (dict(validator=dict(fp16=dict())), 'cpu', False),
+        (dict(validator=dict(fp16=None)), 'cuda', False),
+        (dict(validator=dict()), 'cuda', False),
+        (dict(data=dict(test=dict())), 'cuda', False),
+    ],
+    ids=['on a GPU', 'not on a CPU', 'switched off', 'not asked for', "a config of mmdet's own"],
+)
+def test_half_precision(config: dict, device: str, expected: bool):
+    assert checkpoints.computes_in_half(config, torch.device(device)) is expected

@@ -168,12 +168,29 @@ def test_missing_categories(here: pathlib.Path):
         build_dataset(config)
 
 
-def test_unreadable_image(here: pathlib.Path):
-    (here / 'broken').mkdir()
-    (here / 'broken/000000000022.png').write_bytes(b'not an image')
-    config = load_config('ov_coco.py', {'.validator.dataloader.dataset.img_prefix': 'broken'})
-    with pytest.raises(ValueError, match='000000000022.png: not a readable image'):
+@pytest.mark.parametrize(
+    ('content', 'error', 'message'),
+    [
+        (b'not an image', ValueError, '000000000022.png: not a readable image'),
+        (b'', ValueError, '000000000022.png: not a readable image'),
+        (None, FileNotFoundError, '000000000022.png: no such image.*"Datasets"'),
+    ],
+    ids=['something else', 'empty', 'missing'],
+)
+def test_unreadable_image(here: pathlib.Path, tmp_path: pathlib.Path, content, error, message: str):
+    if content is not None:
+        (tmp_path / '000000000022.png').write_bytes(content)
+    config = load_config('ov_coco.py', {'.validator.dataloader.dataset.img_prefix': str(tmp_path)})
+    with pytest.raises(error, match=message):
         build_dataset(config, 'val')[1]
+
+
+def test_other_faults_are_not_blamed_on_the_image(here: pathlib.Path):
+    """Nor are features that are not there."""
+    dataset = build_dataset(load_config('ov_coco.py'))
+    dataset.pipeline.transforms[2]._sources['globals']._stores[0].path = pathlib.Path('nowhere')
+    with pytest.raises(FileNotFoundError, match='no globals features of image'):
+        dataset[0]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +204,16 @@ def test_unreadable_image(here: pathlib.Path):
 def test_bad_results(here, results: list, metric: str, message: str):
     with pytest.raises(ValueError, match=message):
         build_dataset(load_config('ov_coco.py'), 'val').evaluate(results, metric)
+
+
+@pytest.mark.parametrize('metrics', [['bbox'], ['bbox', 'segm']])
+def test_lvis_where_nothing_is_detected(here: pathlib.Path, metrics: list[str]):
+    """As after the first steps of training, with a threshold of the score."""
+    boxes: list = [np.zeros((0, 5), np.float32)] * 5
+    nothing = (boxes, [[] for _ in boxes]) if 'segm' in metrics else boxes
+    got = build_dataset(load_config('ov_lvis.py'), 'val').evaluate([nothing] * 5, metrics)
+    for metric in metrics:
+        assert got[f'{metric}_AP'] == got[f'{metric}_AP50'] == got[f'{metric}_APr'] == 0
 
 
 def test_unknown_split(here):

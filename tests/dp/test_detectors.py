@@ -1,8 +1,10 @@
 import copy
+import functools
 
 import numpy as np
 import pytest
 import torch
+from mmcv.runner import fp16_utils
 
 from oadp.dp import build_detector
 
@@ -120,16 +122,31 @@ def test_incomplete_batches(tiny_config, tiny_batch, change, match):
         build(tiny_config).forward_train(**{**tiny_batch, **change})
 
 
-@pytest.mark.parametrize('counts', [(0, 3), (0, 0)], ids=['one image', 'both'])
-def test_images_without_objects(tiny_config, tiny_batch, counts):
+@pytest.mark.parametrize('counts', [(0, 2), (0, 0)], ids=['one image', 'both'])
+@pytest.mark.parametrize('kind', ['object', 'block'])
+def test_images_without_objects_or_blocks(tiny_config, tiny_batch, kind: str, counts):
     detector = build(tiny_config)
-    for key in ('clip_objects', 'object_bboxes'):
+    for key in [k for k in tiny_batch if kind in k]:
         tiny_batch[key] = [x[:n] for x, n in zip(tiny_batch[key], counts, strict=True)]
     losses = detector.forward_train(**tiny_batch)
     loss, _ = detector._parse_losses(losses)
     loss.backward()
-    assert (losses['loss_clip_objects'] > 0) == (sum(counts) > 0)
+    for name in dict(object=['loss_clip_objects'], block=['loss_clip_blocks', 'loss_block'])[kind]:
+        assert (losses[name] > 0) == (sum(counts) > 0), name
     assert torch.isfinite(loss)
+    grads = [p.grad for p in detector.parameters() if p.requires_grad]
+    assert all(g is not None and torch.isfinite(g).all() for g in grads)
+
+
+def test_images_without_annotations(tiny_config, tiny_batch):
+    """Such as those of which all annotations are crowds."""
+    detector = build(tiny_config)
+    tiny_batch['gt_bboxes'] = [torch.zeros(0, 4)] * 2
+    tiny_batch['gt_labels'] = [torch.zeros(0, dtype=torch.long)] * 2
+    tiny_batch['block_labels'] = [torch.zeros_like(labels) for labels in tiny_batch['block_labels']]
+    loss, figures = detector._parse_losses(detector.forward_train(**tiny_batch))
+    loss.backward()
+    assert torch.isfinite(loss) and figures['loss_bbox'] == figures['recall_global'] == 0
     grads = [p.grad for p in detector.parameters() if p.requires_grad]
     assert all(g is not None and torch.isfinite(g).all() for g in grads)
 
@@ -231,3 +248,47 @@ def test_detects(tiny_config, tiny_batch):
     assert len(result) == len(NAMES) and all(r.shape[1] == 5 for r in result)
     assert 0 < sum(map(len, result)) <= 300
     assert detector.CLASSES == NAMES
+
+
+@pytest.fixture
+def cpu_autocast(monkeypatch):
+    """fp16 as on a GPU: mmcv's decorators switch autocast, here that of the CPU, on and off."""
+    monkeypatch.setattr(
+        fp16_utils, 'autocast', functools.partial(torch.autocast, 'cpu', dtype=torch.float16)
+    )
+
+
+@pytest.mark.parametrize(('count', 'dtype'), [(0, torch.float32), (3, torch.float16)])
+def test_no_boxes_in_half_precision(tiny_config, tiny_batch, cpu_autocast, count: int, dtype):
+    """SyncBN of several processes needs the same type of all, whoever has no boxes."""
+    detector = build(tiny_config)
+    fp16_utils.wrap_fp16_model(detector)
+    seen = []
+    norm = detector.roi_head._object_head.shared_convs[0].bn
+    norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    for key in ('clip_objects', 'object_bboxes'):
+        tiny_batch[key] = [features[:count] for features in tiny_batch[key]]
+    detector.train_step(tiny_batch, None)['loss'].backward()
+    assert [(len(x), x.dtype) for x in seen] == [(2 * count, dtype)]
+
+
+def test_training_in_half_precision(tiny_config, tiny_batch, cpu_autocast):
+    for sampler in (
+        tiny_config.model.train_cfg.rpn.sampler,
+        tiny_config.model.train_cfg.rcnn.sampler,
+    ):
+        sampler.num = 100000  # nothing is drawn at random
+    torch.manual_seed(0)
+    detector = build_detector(tiny_config).train()
+    whole = detector.train_step(dict(tiny_batch), None)['log_vars']
+    fp16_utils.wrap_fp16_model(detector)
+    for loss in detector.distiller['losses'].actions:
+        loss._weight.steps = 1
+    features = []
+    detector.neck.register_forward_hook(lambda module, inputs, output: features.append(output[0]))
+    half = detector.train_step(dict(tiny_batch), None)
+    assert features[0].dtype == torch.float16
+    assert half['log_vars'] == pytest.approx(whole, rel=0.03, abs=1e-3)
+    half['loss'].backward()
+    gradients = [p.grad for p in detector.parameters() if p.requires_grad]
+    assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients)

@@ -1,6 +1,8 @@
 """From a detector to its dump to metrics: the search must see what a test sees."""
 
 import json
+import pathlib
+import shutil
 import types
 
 import numpy as np
@@ -123,9 +125,27 @@ def test_resumes(case):
     assert {name for name in first if first[name] != second[name]} == {removed}
 
     assert Dump(case.dump).meta.categories == get_categories(case.config.categories)
-    case.config.model.test_cfg.rpn.max_per_img = 7
+    case.config.model.roi_head.fusion = dict(objectness_gamma=0.5)  # comes after the records
+    case.config.model.distiller = None
+    dump()
+
+
+@pytest.mark.parametrize('case', ['oadp_ov_coco'], indirect=True)
+@pytest.mark.parametrize('change', ['proposals', 'temperature', 'prompts'])
+def test_a_dump_of_another_detector_is_not_resumed(case, change: str, tmp_path: pathlib.Path):
+    model = case.config.model
+    classifier = model.roi_head.bbox_head.cls_predictor_cfg
+    prompts = pathlib.Path(shutil.copy(classifier.prompts, tmp_path))
+    classifier.prompts = str(prompts)
+    dump_dataset(case.detector, case.config, case.checkpoint, case.dataset, case.dump, ALONE)
+    if change == 'proposals':
+        model.test_cfg.rpn.max_per_img = 7
+    elif change == 'temperature':
+        classifier.scaler.val = 0.02
+    else:
+        prompts.write_bytes(prompts.read_bytes() + b'0')
     with pytest.raises(ValueError, match='dump of something else.*source'):
-        dump()
+        dump_dataset(case.detector, case.config, case.checkpoint, case.dataset, case.dump, ALONE)
 
 
 @pytest.mark.parametrize('case', ['oadp_ov_coco'], indirect=True)

@@ -3,6 +3,7 @@ import io
 
 import numpy as np
 import pytest
+from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -78,6 +79,28 @@ def test_nothing_detected(random_detections):
     nothing = [[boxes[:0] for boxes in result] for result in results]
     metrics = coco_metrics(coco_precision(coco, range(5), IDS, nothing), CATEGORIES)
     assert metrics['COCO_3_2_bbox_mAP_50'] == 0
+
+
+def test_masks_of_rectangles_are_judged_as_their_boxes(random_detections):
+    """COCO's masks, also twice in a run: pycocotools changes the ground truth in place."""
+    coco, results = random_detections
+    for ann in coco.anns.values():
+        x, y, w, h = ann['bbox'] = [float(round(v)) for v in ann['bbox']]
+        ann['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    results = [[np.hstack([b[:, :4].clip(0).round(), b[:, 4:]]) for b in r] for r in results]
+    with_masks = [(r, [[_rectangle(b) for b in boxes] for boxes in r]) for r in results]
+    by_boxes = coco_precision(coco, range(5), IDS, results)
+    for _ in range(2):
+        by_masks = coco_precision(coco, range(5), IDS, with_masks, 'segm')
+        # pycocotools judges small, medium and large by the mask's area here, by the box's there.
+        np.testing.assert_allclose(by_masks[..., 0, :], by_boxes[..., 0, :], atol=1e-6)
+
+
+def _rectangle(box: np.ndarray) -> dict:
+    mask = np.zeros((300, 300), np.uint8, order='F')
+    x1, y1, x2, y2 = box[:4].astype(int)
+    mask[y1:y2, x1:x2] = 1
+    return mask_api.encode(mask)
 
 
 @pytest.mark.parametrize(

@@ -189,3 +189,15 @@ def test_faults_are_named(written, tmp_path):
         GroundTruth(path, CATEGORIES, image_ids=[1, 999])
     with pytest.raises(ValueError, match=r"\['AP'\]; choose from \['COCO_4_3_bbox_mAP_'"):
         GroundTruth(path, CATEGORIES).evaluate(detections, ['AP'])
+
+
+def test_fewer_categories_than_the_file_has(written):
+    """A subset of LVIS's: what images say of the others is no matter."""
+    data, detections = make_world(np.random.default_rng(0), federated=True)
+    path = written(data)
+    some = Categories(bases=CATEGORIES.bases, novels=CATEGORIES.novels[:1])
+    every = GroundTruth(path, CATEGORIES, federated=True).evaluate(detections)
+    got = GroundTruth(path, some, federated=True).evaluate(
+        detections.select(detections.labels < some.num_all)
+    )
+    assert 0 < got['bbox_AP50'] != every['bbox_AP50']

@@ -176,3 +176,13 @@ def test_test_time_augmentation_is_refused(detector):
     images = [torch.randn(1, 3, 64, 96)] * 2
     with pytest.raises(NotImplementedError, match='one scale and no flip'), torch.no_grad():
         detector(return_loss=False, img=images, img_metas=[[dict(METAS[0])], [dict(METAS[0])]])
+
+
+def test_nothing_to_fuse(tiny_config):
+    del tiny_config.model.roi_head['block_head']
+    tiny_config.model.distiller = None
+    tiny_config.model.roi_head.update(
+        dict(type='ViLDEnsembleRoIHead', object_head=None, fusion=dict(objectness_gamma=0.5))
+    )
+    with pytest.raises(ValueError, match='no object_head to fuse with'):
+        build_detector(tiny_config)

@@ -111,9 +111,33 @@ def test_fusion_changes_the_detections(tested: str, here: pathlib.Path):
 
 def test_dry_run(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.setenv('DRY_RUN', 'True')
-    test.main(['ov_coco.py', CHECKPOINT, '--out', 'dry.pkl'])
-    assert 'work_dirs/dry_run/run/latest.metrics.json' in capsys.readouterr().out
-    assert len(pickle.loads((here / 'dry.pkl').read_bytes())) == 4
+    test.main(['ov_coco.py', CHECKPOINT, '--out', 'a/dry.pkl', '--show-dir', 'dry_show'])
+    printed = capsys.readouterr().out
+    for line in (
+        'metrics: work_dirs/dry_run/run/latest.metrics.json',
+        'pictures: work_dirs/dry_run/test/dry_show',
+    ):
+        assert line in printed
+    # Four images are no results, wherever these were to go.
+    assert not (here / 'a').exists() and not (here / 'dry_show').exists()
+    assert len(pickle.loads((here / 'work_dirs/dry_run/test/dry.pkl').read_bytes())) == 4
+    assert len(list((here / 'work_dirs/dry_run/test/dry_show').iterdir())) == 4
+
+
+def test_fusion_without_an_object_head(here: pathlib.Path):
+    override = ['.model.roi_head.object_head:None', '.model.distiller:None']
+    config = load_config('ov_coco.py', {key: None for key in (o.split(':')[0] for o in override)})
+    path = 'none/latest.pth'
+    (here / path).parent.mkdir(exist_ok=True)
+    torch.save(build_detector(config).state_dict(), path)
+    with pytest.raises(ValueError, match='--fusion: this OADP has no object head'):
+        test.main(['ov_coco.py', path, '--fusion', '{}', '--override', *override])
+
+
+def test_options_that_a_dump_has_no_use_for(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv('DUMP', 'dump')
+    with pytest.raises(ValueError, match='DUMP=dump .* so --out, --fusion would do nothing'):
+        test.main(['ov_coco.py', CHECKPOINT, '--out', 'x.pkl', '--fusion', '{}'])
 
 
 @pytest.mark.slow
