@@ -1,8 +1,9 @@
 """Config files: load, override, write back.
 
-Configs are Python files with ``_base_`` inheritance, read by ``todd.Config``. Two things are added:
-an override must name something that exists, so that a typing error is not a silent no-op, and a
-config can be turned into plain containers for libraries that look into a ``dict`` from C.
+Configs are Python files with ``_base_`` inheritance, read by ``todd.Config``. Three things are added:
+``_delete_`` works in files, as in mmcv's; an override must name something that exists, so that a typing
+error is not a silent no-op; and a config can be turned into plain containers for libraries that look
+into a ``dict`` from C.
 """
 
 __all__ = ['OverrideAction', 'add_config_arguments', 'dump_config', 'load_config', 'to_plain']
@@ -12,7 +13,7 @@ import ast
 import os
 import pathlib
 import pprint
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .atomic import atomic_write
@@ -20,6 +21,9 @@ from .compat import quiet_imports
 
 with quiet_imports():
     import todd
+
+_DELETE = '_delete_'
+"""In a dict of a config: nothing is left of the dict that it would be merged with."""
 
 _PLAIN = '_'
 """Name of the config itself while an override key is parsed as a Python expression."""
@@ -41,7 +45,7 @@ def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such config; the shipped ones are under configs/')
-    config = todd.Config.load(path)
+    config = _load(path)
     config.pop('__doc__', None)  # the file's docstring, which is no setting
     faults = []
     for key, value in (overrides or {}).items():
@@ -51,6 +55,29 @@ def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
             faults.append(str(e))
     if faults:
         raise ValueError(f'{path}: ' + '; '.join(faults))
+    return config
+
+
+class _Layer(todd.Config):
+    """A file before it is laid over its bases. todd drops ``_delete_`` on reading, with no effect."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == _DELETE:
+            self.data[name] = value
+        else:
+            super().__setitem__(name, value)
+
+    def __iter__(self) -> Iterator[str]:
+        # First of all, as it clears what is there.
+        return iter(sorted(super().__iter__(), key=lambda name: name != _DELETE))
+
+
+def _load(path: pathlib.Path) -> todd.Config:
+    layer = _Layer.loads(path.read_text(encoding='utf-8'))
+    config = todd.Config()
+    for base in layer.pop('_base_', []):
+        config.update(_load(path.parent / base))
+    config.update(layer)
     return config
 
 

@@ -36,6 +36,21 @@ def test_inheritance(config_path: pathlib.Path) -> None:
     assert set(config) == {'trainer', 'validator', 'seed'}, 'a docstring is no setting'
 
 
+def test_delete_leaves_nothing_of_the_base(config_path: pathlib.Path) -> None:
+    text = """
+_base_ = ['derived.py']
+trainer = dict(optimizer=dict(type='Adam', _delete_=True, betas=dict(_delete_=True, a=1)))
+"""
+    config_path.with_name('own.py').write_text(text)
+    config_path.with_name('last.py').write_text("_base_ = ['own.py']")
+    for name in ('own.py', 'last.py'):
+        config = load_config(config_path.with_name(name))
+        # In whatever place of the dict it is written.
+        assert config.trainer.optimizer == dict(type='Adam', betas=dict(a=1))
+        assert config.trainer.hooks and config.seed == 3
+        assert type(config.trainer.optimizer.betas) is todd.Config
+
+
 def test_a_missing_file(tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileNotFoundError, match=r'no\.py: no such config'):
         load_config(tmp_path / 'no.py')

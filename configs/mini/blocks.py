@@ -1,9 +1,22 @@
-"""Features of blocks of the embedded benchmark's training images.
+"""Features of blocks of the embedded benchmark's images.
 
-python -m oadp.oake.blocks mini/oake/blocks configs/mini/blocks.py
+    python -m oadp.oake.blocks mini/oake/blocks configs/mini/blocks.py
+
+Those of validation images are for the mAP that `oadp.prompts.ml_coco` prints, and nothing else.
 """
 
 _base_ = ['oake.py']
 
 train = dict(dataloader=dict(dataset=dict(output_dir='data/mini/oake/blocks/train')))
+val = dict(
+    dataloader=dict(
+        dataset=dict(
+            root='data/mini/val',
+            annFile='data/mini/annotations/instances_val.27.json',
+            output_dir='data/mini/oake/blocks/val',
+            auto_fix=False,
+        ),
+        num_workers=0,
+    ),
+)
 log = dict(interval=200)

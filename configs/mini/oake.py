@@ -1,4 +1,4 @@
-"""What the embedded benchmark's three extractions share. Only training images: no other is learned from."""
+"""What the embedded benchmark's three extractions share: no image but the training images is learned from."""
 
 clip = 'pretrained/mini/clip.pt'
 precision = 'auto'

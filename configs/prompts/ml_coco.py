@@ -1,9 +1,11 @@
-# Multi-label prompts for OV-COCO, the `ml_coco.pth` of configs/dp/oadp_ov_coco.py.
-#
-#   python -m oadp.prompts.ml_coco [configs/prompts/ml_coco.py]
-#
-# Hyperparameters are the authors'. 4 epochs are 29,572 iterations: minutes an epoch on a GPU, hours
-# on a CPU. Training with the real CLIP on COCO has not been tried here.
+"""Multi-label prompts for OV-COCO, the `ml_coco.pth` of configs/dp/oadp_ov_coco.py.
+
+    (python|torchrun --nproc_per_node=${GPUS}) -m oadp.prompts.ml_coco [configs/prompts/ml_coco.py]
+
+Needs `python -m oadp.build_annotations` and the blocks features of `oadp.oake`. Hyperparameters are
+the authors'. 4 epochs are 29,572 iterations: hours on a CPU. Training with the real CLIP on COCO has not
+been tried here, nor the time on a GPU measured.
+"""
 
 categories = 'coco'
 clip = 'pretrained/clip/ViT-B-32.pt'

@@ -1,6 +1,7 @@
-# Multi-label prompts for the embedded benchmark.
-#
-#   python -m oadp.prompts.ml_coco configs/prompts/ml_mini.py
+"""Multi-label prompts for the embedded benchmark. Needs what `make demo` leaves behind.
+
+python -m oadp.prompts.ml_coco configs/prompts/ml_mini.py
+"""
 
 _base_ = ['ml_coco.py']
 

@@ -17,6 +17,7 @@ import supervision as sv
 from PIL import Image
 
 from .. import runtime
+from ..atomic import atomic_write
 from ..config import load_config
 from ..dp import build_dataset
 from ..dp.checkpoints import load_detector
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         description='Draw ground truth and detections side by side.',
     )
     parser.add_argument('runs', nargs='+', metavar='NAME:CHECKPOINT', help='configs/mini/NAME.py')
-    parser.add_argument('--out', type=pathlib.Path, required=True, help='a .jpg or .png')
+    parser.add_argument('--out', type=pathlib.Path, required=True, help='a .jpg')
     parser.add_argument('--images', type=int, default=4)
     args = parser.parse_args(arguments)
     columns: dict[str, list[np.ndarray]] = {}
@@ -101,10 +102,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [np.hstack([_banner(title) for title in columns])]
     for i, image in enumerate(images):
         rows.append(np.hstack([_fit(draw(image, column[i])) for column in columns.values()]))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.out.with_name(f'.{args.out.name}.part{args.out.suffix}')
-    Image.fromarray(np.vstack(rows)).save(temporary, quality=JPEG_QUALITY)
-    temporary.replace(args.out)
+    with atomic_write(args.out) as temporary:
+        Image.fromarray(np.vstack(rows)).save(temporary, 'JPEG', quality=JPEG_QUALITY)
 
 
 if __name__ == '__main__':

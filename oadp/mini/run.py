@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from ..atomic import atomic_write
 from .stages import Runner, Stage, StageError
 from .teacher import Teacher
 from .world import NUM_TRAIN, NUM_VAL
@@ -73,7 +74,7 @@ def stages(seeds: range | list[int], scale: Scale) -> list[Stage]:
                 tuple(annotations / f'instances_{split}.{kind}.json' for kind in kinds),
                 needs=('world',),
             )
-            for split, kinds in (('train', ('18', '27')), ('val', ('27.min',)))
+            for split, kinds in (('train', ('18', '27')), ('val', ('27', '27.min')))
         ),
         Stage(
             'teacher',
@@ -105,11 +106,15 @@ def stages(seeds: range | list[int], scale: Scale) -> list[Stage]:
             Stage(
                 kind,
                 ('-m', f'oadp.oake.{kind}', f'mini/oake/{kind}', f'configs/mini/{kind}.py'),
-                (DATA / 'oake' / kind / 'train',),
+                tuple(DATA / 'oake' / kind / split for split in splits),
                 needs=('teacher', 'annotations/train', *needs),
                 resumes=True,
             )
-            for kind, needs in (('objects', ('proposals',)), ('blocks', ()), ('globals', ()))
+            for kind, splits, needs in (
+                ('objects', ('train',), ('proposals',)),
+                ('blocks', ('val', 'train'), ('annotations/val',)),
+                ('globals', ('train',), ()),
+            )
         ),
     ]
     for seed in seeds:
@@ -119,28 +124,30 @@ def stages(seeds: range | list[int], scale: Scale) -> list[Stage]:
 
 
 def _students(seed: int, scale: Scale) -> list[Stage]:
-    result = []
-    # The longest first: two run at a time.
+    """The longest training first, and tests last: two run at a time."""
+    trainings, tests = [], []
     for name in reversed(SETTINGS):
         run, folder, config = f'seed{seed}/{name}', WORK / f'seed{seed}' / name, _config(name)
         features = ('objects', 'blocks', 'globals')
-        result += [
+        trainings.append(
             Stage(
                 run,
                 ('-m', 'oadp.dp.train', f'mini/{run}', config)
                 + (*_steps(scale.student_steps, '--override'), f'.trainer.seed:{seed}'),
                 (folder,),
                 needs=('prompts', 'annotations/train', 'annotations/val', *features),
-            ),
+            )
+        )
+        tests.append(
             Stage(
                 f'{run}/test',
                 ('-m', 'oadp.dp.test', config, str(folder / 'latest.pth'))
                 + ('--out-json', str(WORK / f'metrics/seed{seed}_{name}.json')),
                 (WORK / f'metrics/seed{seed}_{name}.json',),
                 needs=(run,),
-            ),
-        ]
-    return result
+            )
+        )
+    return trainings + tests
 
 
 def _config(name: str) -> str:
@@ -174,10 +181,8 @@ def collect(root: pathlib.Path, seeds: range | list[int]) -> dict[str, dict[str,
             path = root / WORK / f'metrics/seed{seed}_{name}.json'
             metrics = json.loads(path.read_text(encoding='utf-8'))
             results[name][str(seed)] = {k: 100 * metrics[v] for k, v in METRICS.items()}
-    path = root / WORK / 'results.json'
-    temporary = path.with_suffix('.part')
-    temporary.write_text(json.dumps(results, indent=2), encoding='utf-8')
-    temporary.replace(path)
+    with atomic_write(root / WORK / 'results.json') as temporary:
+        temporary.write_text(json.dumps(results, indent=2), encoding='utf-8')
     return results
 
 
@@ -228,11 +233,20 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         '--root', type=pathlib.Path, help='where data, pretrained and work_dirs are; default: here'
     )
     parser.add_argument(
+        '--teacher-steps',
+        type=int,
+        metavar='N',
+        help=f'train the CLIP longer than {Teacher.iterations} steps, or shorter; what depends on it is '
+        'made anew',
+    )
+    parser.add_argument(
         '--overwrite', action='store_true', help='replace what is there from elsewhere'
     )
     args = parser.parse_args(arguments)
     if args.seeds < 1:
         parser.error(f'--seeds {args.seeds}: expected 1 or more')
+    if args.teacher_steps is not None and args.teacher_steps < 1:
+        parser.error(f'--teacher-steps {args.teacher_steps}: expected 1 or more')
     return args
 
 
@@ -250,10 +264,13 @@ def main(arguments: list[str] | None = None) -> None:
         threads=max(cores // 2, 1),
         overwrite=args.overwrite,
     )
+    scale = SMALL if args.small else Scale()
+    if args.teacher_steps is not None:
+        scale = dataclasses.replace(scale, teacher_steps=args.teacher_steps)
     start = time.monotonic()
     seeds = range(args.seeds)
     try:
-        runner.run(stages(seeds, SMALL if args.small else Scale()))
+        runner.run(stages(seeds, scale))
     except StageError as e:
         sys.exit(str(e))
     console = Console()

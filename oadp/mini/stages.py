@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ..atomic import atomic_write
 from ..config import load_config
 
 POLL = 0.5  # seconds
@@ -164,11 +165,9 @@ class Runner:
         return json.loads(path.read_text(encoding='utf-8'))
 
     def _write_stamp(self, stage: Stage, done: bool, seconds: float = 0.0) -> None:
-        path = self._stamp(stage.name)
-        temporary = path.with_suffix('.part')
         stamp = dict(digest=self._digests[stage.name], done=done, seconds=seconds)
-        temporary.write_text(json.dumps(stamp), encoding='utf-8')
-        temporary.replace(path)
+        with atomic_write(self._stamp(stage.name)) as temporary:
+            temporary.write_text(json.dumps(stamp), encoding='utf-8')
 
     def _start(self, stage: Stage) -> _Running:
         if not (stage.resumes and self._read_stamp(stage)['digest'] == self._digests[stage.name]):

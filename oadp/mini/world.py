@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..atomic import atomic_write
 from ..progress import Progress
 from .scene import Scene, draw_scene
 from .shapes import BASES, NOVELS
@@ -107,10 +108,8 @@ def _write_split(
 
 
 def _write_json(path: pathlib.Path, data: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.part')
-    temporary.write_text(json.dumps(data), encoding='utf-8')
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(data), encoding='utf-8')
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,23 @@
+"""The embedded benchmark's OADP with learned prompts where the full-size config has them.
+
+    python -m oadp.prompts.ml_coco configs/prompts/ml_mini.py
+    python -m oadp.dp.train mini/oadp_ml configs/mini/oadp_ml.py
+
+Object, block and global head compare with multi-label prompts, as in `../dp/oadp_ov_coco.py`. Needs what
+`make demo` leaves behind. Whether it helps, with figures, is in docs/prompts.md.
+"""
+
+_base_ = ['oadp.py']
+
+LEARNED = dict(type='Classifier', prompts='data/mini/prompts/ml.pth')
+
+model = dict(
+    roi_head=dict(
+        object_head=dict(cls_predictor_cfg=LEARNED),
+        block_head=dict(cls_predictor_cfg=LEARNED),
+    ),
+    # Another type, so nothing is left of the one that it replaces.
+    global_head=dict(
+        classifier=dict(_delete_=True, in_features=64, out_features=None, **LEARNED),
+    ),
+)
