@@ -65,7 +65,7 @@ def layout() -> list[Entry]:
             (
                 'proposals',
                 f'{_COCO}/proposals/oln',
-                'oadp.pretrained proposals says',
+                'python -m oadp.proposals',
                 'oake.objects',
             ),
             (
@@ -74,7 +74,7 @@ def layout() -> list[Entry]:
                 'oadp.pretrained proposals says',
                 'in place of oln',
             ),
-            ('proposals', _LVIS, 'oadp.pretrained proposals says', 'oake.objects on LVIS'),
+            ('proposals', _LVIS, 'python -m oadp.proposals', 'oake.objects on LVIS'),
         )
     ]
     return [

@@ -193,7 +193,7 @@ class MultiLabelTraining:
         if changed:
             raise ValueError(
                 f'{self.checkpoint} is of a training with other settings ({", ".join(changed)} differ); '
-                'delete it, or train in another folder'
+                'delete it, or copy the config under another name, which is that of the folder'
             )
         with torch.no_grad():
             for name, parameter in self._prompts.learned_state().items():
