@@ -14,7 +14,7 @@ categories = 'data/mini/categories.json'
 
 SCALE = (176, 160)
 NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-ITERATIONS = 250
+ITERATIONS = 500
 
 model = dict(test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=25)))
 

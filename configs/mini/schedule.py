@@ -1,6 +1,6 @@
-"""The embedded benchmark's schedule: 400 steps of eight pictures, from scratch."""
+"""The embedded benchmark's schedule: 600 steps of eight pictures, from scratch."""
 
-ITERATIONS = 400
+ITERATIONS = 600
 
 trainer = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),

@@ -24,7 +24,7 @@ from .shapes import BASES, NOVELS
 
 ROOT = pathlib.Path('data/mini')
 NUM_TRAIN = 1200
-NUM_VAL = 250
+NUM_VAL = 400
 JPEG_QUALITY = 95
 
 
