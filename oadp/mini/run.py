@@ -102,25 +102,29 @@ def stages(seeds: range | list[int], scale: Scale) -> list[Stage]:
             (DATA / 'prompts' / 'vild.pth',),
             needs=('teacher', 'world'),
         ),
-        *(
-            Stage(
-                kind,
-                ('-m', f'oadp.oake.{kind}', f'mini/oake/{kind}', f'configs/mini/{kind}.py'),
-                tuple(DATA / 'oake' / kind / split for split in splits),
-                needs=('teacher', 'annotations/train', *needs),
-                resumes=True,
-            )
-            for kind, splits, needs in (
-                ('objects', ('train',), ('proposals',)),
-                ('blocks', ('val', 'train'), ('annotations/val',)),
-                ('globals', ('train',), ()),
-            )
-        ),
+        *_features(),
     ]
     for seed in seeds:
         result += _students(seed, scale)
     result.append(_picture(seeds[0]))
     return result
+
+
+def _features() -> list[Stage]:
+    return [
+        Stage(
+            kind,
+            ('-m', f'oadp.oake.{kind}', f'mini/oake/{kind}', f'configs/mini/{kind}.py'),
+            tuple(DATA / 'oake' / kind / split for split in splits),
+            needs=('teacher', 'annotations/train', *needs),
+            resumes=True,
+        )
+        for kind, splits, needs in (
+            ('objects', ('train',), ('proposals',)),
+            ('blocks', ('val', 'train'), ('annotations/val',)),
+            ('globals', ('train',), ()),
+        )
+    ]
 
 
 def _students(seed: int, scale: Scale) -> list[Stage]:

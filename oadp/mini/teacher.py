@@ -23,6 +23,7 @@ from ..progress import Progress
 from ..prompts.templates import VILD
 from ..runtime import get_logger
 from .captions import NEAREST, Caption, Crop, caption, cut_crops, cut_windows, draw_crops
+from .optimizer import Teacher, TeacherOptimizer
 from .scene import Scene
 from .shapes import BASES, NOVELS
 from .world import Split, draw_split
@@ -33,51 +34,12 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 """CLIP's pixel transform."""
 
-MAX_NORM = 1.0  # of the gradient
-
 HELD_OUT = 60  # pictures
 CHECKED = (1.3, 2.83)
 """Sides of the crops that are checked, by the longer side of a box: CLIP's view of an object by itself,
 and that of OAKE's objects, √8 for a square one."""
 CHECKED_WINDOWS = (48, 72, 108)  # pixels; the sides of OAKE's blocks at a resolution of 48
 PRIMER_CONTEXT = (NEAREST, 1.6)
-
-
-@dataclasses.dataclass(frozen=True)
-class Teacher:
-    """Sizes and schedule.
-
-    Attributes:
-        images: pictures drawn to learn from.
-        windows: share of the crops that are not around an object.
-        iterations: steps of the optimiser.
-        primer: of these, the first ones: objects that fill the crop, and nothing but their names. A
-            network this small does not find out what words mean from crowded crops in that time.
-        batch: crops of a step.
-        lr: greatest learning rate, of a linear warm-up and a cosine decay.
-        matrix_lr: the same for the matrices within the transformers, which Muon updates.
-        max_scale: bound of the factor of the cosine similarities. Low, so that the names of
-            different classes must be far apart.
-    """
-
-    embedding: int = 64
-    resolution: int = 48
-    patch: int = 8
-    width: int = 64
-    layers: int = 3
-    text_width: int = 64
-    text_layers: int = 2
-    context_length: int = 24
-    images: int = 3000
-    windows: float = 0.3
-    iterations: int = 2600
-    primer: int = 200
-    batch: int = 64
-    lr: float = 2.5e-3
-    matrix_lr: float = 0.02
-    warmup: int = 50
-    weight_decay: float = 0.05
-    max_scale: float = 15.0
 
 
 def build_clip(spec: Teacher) -> nn.Module:
@@ -162,66 +124,6 @@ def accuracy(model: nn.Module, crops: list[Crop]) -> tuple[float, float]:
     return float(right[~novel].mean() * 100), float(right[novel].mean() * 100)
 
 
-class _Optimizer:
-    """Muon for the transformers' matrices, AdamW for the rest, and the words' own, which leaves unused ones alone.
-
-    With AdamW for all, the teacher needs three times the steps: it named 81 % of near crops after
-    1,600 steps, and with Muon after 600.
-    """
-
-    def __init__(self, model: nn.Module, spec: Teacher) -> None:
-        words = model.token_embedding.weight
-        named = [(name, p) for name, p in model.named_parameters() if p is not words]
-        self._others = [p for _, p in named]
-        matrices = [p for name, p in named if p.ndim == 2 and '.resblocks.' in name]
-        rest = [p for name, p in named if not (p.ndim == 2 and '.resblocks.' in name)]
-        decayed = [p for p in rest if p.ndim >= 2]
-        kept = [p for p in rest if p.ndim < 2]
-        betas = (0.9, 0.98)
-        self._optimizers = [
-            torch.optim.AdamW(
-                [dict(params=decayed), dict(params=kept, weight_decay=0.0)],
-                spec.lr,
-                betas=betas,
-                weight_decay=spec.weight_decay,
-            ),
-            _muon()(
-                matrices, spec.matrix_lr, weight_decay=spec.weight_decay, momentum=0.9, ns_steps=4
-            ),
-            torch.optim.SparseAdam([words], spec.lr, betas=betas),
-        ]
-        self._schedules = [
-            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, spec))
-            for optimizer in self._optimizers
-        ]
-
-    def step(self, loss: Tensor) -> None:
-        for optimizer in self._optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._others, MAX_NORM)
-        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
-            optimizer.step()
-            schedule.step()
-
-
-def _muon() -> type[torch.optim.Optimizer]:
-    if not hasattr(torch.optim, 'Muon'):
-        raise RuntimeError(
-            f"the benchmark's CLIP is trained with torch.optim.Muon, which torch {torch.__version__} "
-            'lacks: torch 2.9 or later is needed (`make install` brings it)'
-        )
-    return torch.optim.Muon
-
-
-def _rate(step: int, spec: Teacher) -> float:
-    """The learning rate at a step, as a part of the greatest."""
-    if step < spec.warmup:
-        return (step + 1) / spec.warmup
-    done = (step - spec.warmup) / max(spec.iterations - spec.warmup, 1)
-    return 0.5 * (1 + math.cos(math.pi * min(done, 1)))
-
-
 def train(spec: Teacher, seed: int, checks: int = 12) -> nn.Module:
     """Train a CLIP; a line now and then says how well it knows crops it has not seen.
 
@@ -239,7 +141,7 @@ def train(spec: Teacher, seed: int, checks: int = 12) -> nn.Module:
     checked = _held_out(spec.resolution, seed)
 
     model = build_clip(spec)
-    optimizer = _Optimizer(model, spec)
+    optimizer = TeacherOptimizer(model, spec)
     with Progress(spec.iterations, 'teach the teacher', 'steps') as progress:
         for step in range(1, spec.iterations + 1):
             crops, captions = _lesson(spec, scenes, step <= spec.primer, rng)
