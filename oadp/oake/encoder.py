@@ -44,12 +44,12 @@ class _Block(nn.Module):
         """All tokens: (b, n, c) to (b, n, c); with ``bias`` (b, 1, 1, n − 1) the last is [OBJ]."""
         q, k, v = self._heads(self.qkv(self.norm1(x)), 3)
         if bias is None:
-            y = functional.scaled_dot_product_attention(q, k, v)
+            y = _attend(q, k, v)
         else:
             image = [t[:, :, :-1] for t in (q, k, v)]
             y = torch.cat(
                 [
-                    functional.scaled_dot_product_attention(*image),
+                    _attend(*image),
                     functional.scaled_dot_product_attention(
                         q[:, :, -1:], k[:, :, 1:], v[:, :, 1:], attn_mask=bias
                     ),
@@ -77,6 +77,21 @@ class _Block(nn.Module):
     def _rest(self, x: Tensor, attended: Tensor) -> Tensor:
         x = x + self.out(attended.transpose(1, 2).flatten(2))
         return x + self.fc2(functional.silu(self.fc1(self.norm2(x))))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of (b, heads, n, d) without a mask.
+
+    In bf16 on a CPU two batched products and a softmax take 14 ms where the fused kernel takes 23
+    (16 × 12 heads of 197 tokens, two cores), since only the products use the bf16 instructions.
+    """
+    if q.device.type != 'cpu' or q.dtype != torch.bfloat16:
+        return functional.scaled_dot_product_attention(q, k, v)
+    b, heads, n, d = q.shape
+    queries, keys, values = (t.reshape(b * heads, n, d) for t in (q, k, v))
+    nothing = queries.new_empty(()).expand(b * heads, n, n)  # beta=0: not read
+    scores = torch.baddbmm(nothing, queries, keys.transpose(1, 2), beta=0, alpha=d**-0.5)
+    return torch.bmm(scores.softmax(dim=-1), values).view(b, heads, n, d)
 
 
 def _plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
