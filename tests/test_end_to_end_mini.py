@@ -112,3 +112,27 @@ def test_a_second_run_does_nothing_and_a_lost_output_is_made_again(root: pathlib
     assert unchanged.stat().st_mtime_ns == before
     assert (root / 'work_dirs/mini/detections.jpg').is_file()
     assert result.stderr.count('done before') == len(stages(range(1), SMALL)) - 1
+
+
+def test_learned_prompts_can_take_the_place_of_written_ones(root: pathlib.Path) -> None:
+    # Last in the file, as it adds to what the demo left behind.
+    few = ['.trainer.runner.max_iters:2', '.trainer.checkpoint_config.interval:2']
+    for command in (
+        ['oadp.prompts.ml_coco', 'configs/prompts/ml_mini.py', '--override', '.epochs:1'],
+        ['oadp.dp.train', 'mini/oadp_ml', 'configs/mini/oadp_ml.py', '--override', *few],
+    ):
+        result = subprocess.run(
+            [sys.executable, '-m', *command],
+            cwd=root,
+            env=dict(os.environ, PYTHONPATH=str(ROOT)),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert result.returncode == 0, result.stderr[-3000:]
+    prompts = load_prompts(root / 'data/mini/prompts/ml.pth')
+    assert prompts['names'] == list(BASES + NOVELS)
+    assert {'scaler', 'bias'} <= set(prompts)
+    config = (root / 'work_dirs/mini/oadp_ml/config.py').read_text()
+    assert config.count('ml.pth') == 3  # object, block and global head
+    assert (root / 'work_dirs/mini/oadp_ml/latest.pth').is_file()

@@ -86,7 +86,7 @@ def contrast(
     """CLIP's symmetric loss. Every caption that is true of a crop is a right answer.
 
     Captions of the web are hardly ever true of another picture of the batch; in a world of few
-    things one in ten is, and to call it wrong would be to teach noise.
+    things they often are, and to call that wrong would be to teach noise.
 
     Args:
         model: a CLIP.
