@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from oadp.config import load_config
 from oadp.features import check, open_store
 from oadp.mini.run import METRICS, SETTINGS, SMALL, stages
 from oadp.mini.shapes import BASES, NOVELS
@@ -133,6 +134,11 @@ def test_learned_prompts_can_take_the_place_of_written_ones(root: pathlib.Path) 
     prompts = load_prompts(root / 'data/mini/prompts/ml.pth')
     assert prompts['names'] == list(BASES + NOVELS)
     assert {'scaler', 'bias'} <= set(prompts)
-    config = (root / 'work_dirs/mini/oadp_ml/config.py').read_text()
-    assert config.count('ml.pth') == 3  # object, block and global head
+    model = load_config(root / 'work_dirs/mini/oadp_ml/config.py').model
+    classifiers = [
+        model.roi_head.object_head.cls_predictor_cfg,
+        model.roi_head.block_head.cls_predictor_cfg,
+        model.global_head.classifier,
+    ]
+    assert all(c.type == 'Classifier' and c.prompts.endswith('/ml.pth') for c in classifiers)
     assert (root / 'work_dirs/mini/oadp_ml/latest.pth').is_file()
