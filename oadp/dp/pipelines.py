@@ -197,7 +197,7 @@ def naming_image(path: str | os.PathLike) -> Iterator[None]:
     """
     try:
         yield
-    except FileNotFoundError as e:
+    except (FileNotFoundError, NotADirectoryError) as e:  # the latter where a link is a plain file
         if os.path.exists(path):  # something else is missing
             raise
         raise FileNotFoundError(f'{path}: no such image; see "Datasets" of the README') from e

@@ -185,6 +185,13 @@ def test_unreadable_image(here: pathlib.Path, tmp_path: pathlib.Path, content, e
         build_dataset(config, 'val')[1]
 
 
+def test_a_link_to_the_images_that_was_copied_as_a_file(here: pathlib.Path, tmp_path: pathlib.Path):
+    (tmp_path / 'val').write_text('../coco/val2017')
+    prefix = {'.validator.dataloader.dataset.img_prefix': str(tmp_path / 'val')}
+    with pytest.raises(FileNotFoundError, match='000000000022.png: no such image.*"Datasets"'):
+        build_dataset(load_config('ov_coco.py', prefix), 'val')[1]
+
+
 def test_other_faults_are_not_blamed_on_the_image(here: pathlib.Path):
     """Nor are features that are not there."""
     dataset = build_dataset(load_config('ov_coco.py'))
