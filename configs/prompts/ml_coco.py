@@ -21,6 +21,8 @@ val = dict(  # for mAP alone; None leaves it out
 )
 num_workers = 2
 
+# Of the logits scaler · cosine − bias, when training starts. bias=None: logits of 0 lie halfway between the
+# classes that images show and the others, for a CLIP whose cosines are unlike OpenAI's.
 prompts = dict(context='a photo of a', scaler=20.0, bias=4.0)
 loss = dict(weight=640, gamma_neg=4, gamma_pos=0, clip=0.05)
 optimizer = dict(lr=5e-2, weight_decay=1e-3)

@@ -22,7 +22,7 @@ from ..runtime import World
 from .files import output_path, save_prompts
 from .image_labels import read_image_labels
 from .multi_label import MultiLabelPrompts
-from .multi_label_training import MultiLabelTraining
+from .multi_label_training import MultiLabelTraining, balance
 
 DEFAULT_CONFIG = pathlib.Path('configs/prompts/ml_coco.py')
 _PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not the training's
@@ -35,13 +35,19 @@ def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, f
     if dry_run:
         settings['epochs'] = 1
     categories = get_categories(config.categories)
+    options = settings['prompts']
+    bias = options['bias']
     prompts = MultiLabelPrompts(
-        load_clip(config.clip, world.device), categories.all_, **settings['prompts']
+        load_clip(config.clip, world.device),
+        categories.all_,
+        **{**options, 'bias': 0.0 if bias is None else bias},
     )
     splits = [
         split and read_image_labels(split, categories, world, config.num_workers, dry_run)
         for split in (config.train, config.val)
     ]
+    if bias is None:
+        balance(prompts, splits[0].to(world.device), categories.num_bases)
     training = MultiLabelTraining(prompts, categories, *splits, settings, world, work_dir)
     training.run()
     if world.is_main:

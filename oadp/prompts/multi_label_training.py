@@ -5,7 +5,7 @@ processes share the classes, not the images: each takes all images of a batch an
 classes, and the gradients are summed. The result is that of one process with the same batch.
 """
 
-__all__ = ['MultiLabelTraining']
+__all__ = ['MultiLabelTraining', 'balance']
 
 import json
 import math
@@ -29,6 +29,36 @@ from .multi_label import MultiLabelPrompts
 
 VALIDATION_BATCH = 4096  # images
 _FREE_SETTINGS = ('epochs', 'log_interval', 'checkpoint_interval')  # may change on the way
+
+
+@torch.no_grad()
+def balance(prompts: MultiLabelPrompts, images: ImageLabels, num_bases: int) -> None:
+    """Set the bias so that logits start at 0 between the classes that images show and those they do not.
+
+    Halfway between the mean cosines of the two, over all images and base classes. For a CLIP whose
+    cosines are not OpenAI's: a bias that is far off makes all answers yes, or no, and the asymmetric
+    loss nearly blind.
+
+    Args:
+        prompts: changed in place.
+        images: what they are going to be trained on.
+        num_bases: how many of the first classes count.
+    """
+    embeddings = prompts.embed(slice(num_bases))
+    sums = torch.zeros(2, dtype=torch.float64)
+    counts = torch.zeros(2, dtype=torch.float64)
+    for part in torch.arange(len(images), device=embeddings.device).split(VALIDATION_BATCH):
+        features, labels = images.take(part)
+        cosines, shown = features @ embeddings.T, labels[:, :num_bases]
+        for i, chosen in enumerate((shown, ~shown)):
+            sums[i] += cosines[chosen].double().sum().cpu()
+            counts[i] += chosen.sum().cpu()
+    if not counts.all():
+        raise ValueError(
+            'bias=None needs training images that show a base class, and some that do not show '
+            f'each of them; found {int(counts[0])} and {int(counts[1])} pairs of image and class'
+        )
+    prompts.bias.fill_(float(prompts.scaler) * float((sums / counts).mean()))
 
 
 class MultiLabelTraining:

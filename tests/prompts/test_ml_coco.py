@@ -6,6 +6,7 @@ know, so there is something to learn that a better context gives for novel class
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -96,6 +97,24 @@ def test_map_rises(folder):
     assert float(content['scaler']) != 20 and float(content['bias']) != 4
 
 
+def test_without_a_bias_the_first_logits_are_balanced(folder):
+    override = ['--override', '.epochs:0', '.prompts.bias:None']
+    ml_coco.main(['ml.py', *override])
+    content = torch.load('data/prompts/ml.pth')
+    coco = json.loads(pathlib.Path('train.6.json').read_text())
+    shown = {(a['image_id'], a['category_id']) for a in coco['annotations']}
+    cosines = {True: [], False: []}
+    store = open_store('blocks/train', 'blocks')
+    for image_id in store.ids():
+        image = store.read(image_id)['embeddings'][0].float()
+        for i, text in enumerate(content['embeddings'][: len(BASES)]):
+            cosine = functional.cosine_similarity(image, text, dim=0)
+            cosines[(image_id, i) in shown].append(float(cosine))
+    middle = sum(sum(c) / len(c) for c in cosines.values()) / 2
+    assert float(content['scaler']) == 20
+    assert float(content['bias']) == pytest.approx(20 * middle, abs=1e-3)
+
+
 def test_novel_labels_are_not_looked_at(folder):
     ml_coco.main(['ml.py', '--override', '.epochs:1'])
     before = torch.load('data/prompts/ml.pth')['embeddings']
@@ -176,9 +195,18 @@ def test_processes_share_the_classes(folder):
         assert a == pytest.approx(b, rel=1e-3)
 
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
 @pytest.mark.parametrize('name', ['ml_coco', 'ml_mini'])
 def test_shipped_configs(name):
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    config = load_config(f'{root}/configs/prompts/{name}.py')
-    assert (config.batch_size, config.optimizer.lr, config.loss.weight) == (16, 5e-2, 640)
+    config = load_config(ROOT / f'configs/prompts/{name}.py')
+    assert (config.batch_size, config.epochs, config.loss.weight) == (16, 4, 640)
     assert config.train.features.split('/')[-2] == config.val.features.split('/')[-2] == 'blocks'
+
+
+def test_the_config_of_coco_has_the_authors_numbers():
+    config = load_config(ROOT / 'configs/prompts/ml_coco.py')
+    assert dict(config.optimizer) == dict(lr=5e-2, weight_decay=1e-3)
+    assert dict(config.prompts) == dict(context='a photo of a', scaler=20.0, bias=4.0)
+    assert dict(config.loss) == dict(weight=640, gamma_neg=4, gamma_pos=0, clip=0.05)
