@@ -24,7 +24,7 @@ model = dict(
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=100),
-        rcnn=dict(sampler=dict(num=64)),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),  # few negatives, as in body.py
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=500, max_per_img=100),

@@ -7,6 +7,7 @@ image are drawn from the same distributions for all of them.
 __all__ = ['Scene', 'draw_scene']
 
 import dataclasses
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -43,8 +44,14 @@ class Scene:
     names: list[str]
 
 
-def draw_scene(rng: np.random.Generator, names: tuple[str, ...]) -> Scene:
-    """Draw a picture with objects of the classes ``names``, each as likely as another."""
+def draw_scene(
+    rng: np.random.Generator, names: Sequence[str], weights: Sequence[float] | None = None
+) -> Scene:
+    """Draw a picture with objects of the classes ``names``.
+
+    Args:
+        weights: how likely an object is of each of them, summing to 1; None: equally likely.
+    """
     width, height = SIZES[rng.integers(len(SIZES))]
     image = _ground(rng, width, height)
     _clutter(rng, image, int(rng.integers(4, 11)), brightness=(0.1, 0.5))
@@ -52,7 +59,7 @@ def draw_scene(rng: np.random.Generator, names: tuple[str, ...]) -> Scene:
     areas: list[float] = []
     found: list[str] = []
     for _ in range(rng.integers(NUM_OBJECTS[0], NUM_OBJECTS[1] + 1)):
-        name = names[rng.integers(len(names))]
+        name = names[rng.choice(len(names), p=weights)]
         cover = _object(rng, name)
         place = _place(rng, cover, (width, height), boxes)
         if place is None:

@@ -72,15 +72,10 @@ def _heart() -> Points:
     return np.stack([x / 17, -(y + 2.5) / 15], axis=1)
 
 
-def _spiral() -> Points:
-    t = np.linspace(0.6, 5.2 * np.pi, 120)
-    r = 0.9 * t / t[-1]
-    return np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
-
-
-def _wave() -> Points:
-    x = np.linspace(-0.92, 0.92, 80)
-    return np.stack([x, 0.62 * np.sin(2.5 * np.pi * x)], axis=1)
+def _almond() -> Points:
+    x = np.linspace(-0.98, 0.98, 40)
+    y = 0.66 * (1 - x**2)
+    return np.stack([np.concatenate([x, x[::-1]]), np.concatenate([-y, y])], axis=1)
 
 
 def _flake() -> list[Part]:
@@ -186,11 +181,16 @@ _NOVEL_PARTS: dict[str, list[Part]] = {
         _box(-0.85, -0.98, 0.85, -0.76),
         _box(-0.85, 0.76, 0.85, 0.98),
     ],
-    'spiral': [_line(_spiral(), 0.17)],
-    'ladder': [
-        _box(-0.6, -0.98, -0.38, 0.98),
-        _box(0.38, -0.98, 0.6, 0.98),
-        *(_box(-0.5, y - 0.09, 0.5, y + 0.09) for y in (-0.66, -0.22, 0.22, 0.66)),
+    'butterfly': [
+        *(_oval(x, -0.35, 0.46, 0.55) for x in (-0.5, 0.5)),
+        *(_oval(x, 0.5, 0.36, 0.44) for x in (-0.4, 0.4)),
+        _box(-0.09, -0.75, 0.09, 0.9),
+        *(_oval(x, -0.4, 0.17, ink=False) for x in (-0.55, 0.55)),
+    ],
+    'rabbit': [
+        _oval(0, 0.4, 0.58),
+        *(_oval(x, -0.45, 0.19, 0.53) for x in (-0.3, 0.3)),
+        *(_oval(x, 0.3, 0.11, ink=False) for x in (-0.22, 0.22)),
     ],
     'crown': [
         _fill(
@@ -212,15 +212,16 @@ _NOVEL_PARTS: dict[str, list[Part]] = {
         _line([(0, -0.2), (0, 0.7)], 0.14),
         _line(_arc(0.2, 0.7, 0.2, 0.2, 180, 0), 0.14),
     ],
-    'wave': [_line(_wave(), 0.24)],
+    'eye': [_fill(_almond()), _oval(0, 0, 0.4, ink=False), _oval(0, 0, 0.2)],
     'dumbbell': [_oval(-0.6, 0, 0.38), _oval(0.6, 0, 0.38), _box(-0.5, -0.11, 0.5, 0.11)],
     'snowflake': _flake(),
 }
 
 BASES: tuple[str, ...] = tuple(_BASE_PARTS)
 NOVELS: tuple[str, ...] = tuple(_NOVEL_PARTS)
-"""No base class has a bent or repeated thin stroke, a hollow curve or a waist. Fixed before any
-detector was trained."""
+"""None looks like a base class, and all are as compact as those. Open figures of thin strokes (a ladder, a
+spiral, a wave) are not among them: a detector that has seen boxes of solid things alone takes a part of
+such a figure for the whole, whoever teaches it, and AP50 then measures luck with boxes, not names."""
 
 SYNONYMS: dict[str, str] = {
     'disc': 'ball',
@@ -232,7 +233,8 @@ SYNONYMS: dict[str, str] = {
     'mug': 'cup',
     'bottle': 'flask',
     'crescent': 'moon',
-    'spiral': 'coil',
+    'butterfly': 'moth',
+    'rabbit': 'bunny',
     'crown': 'tiara',
     'umbrella': 'parasol',
     'dumbbell': 'barbell',

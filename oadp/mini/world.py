@@ -25,6 +25,15 @@ from .shapes import BASES, NOVELS
 ROOT = pathlib.Path('data/mini')
 NUM_TRAIN = 1200
 NUM_VAL = 400
+NOVEL_SHARE = 0.14
+"""Part of the training pictures' objects that are of novel classes: OV-COCO's, which has 28,538 base and
+4,614 novel boxes in its validation images (Zareian et al., CVPR 2021). They are unlabelled, so a
+detector learns that they are background; were they as frequent as the others, that would be most of
+what it learns of background. In validation pictures all classes are equally frequent, so that novel
+AP rests on enough boxes."""
+_TRAIN_WEIGHTS = [(1 - NOVEL_SHARE) / len(BASES)] * len(BASES) + [NOVEL_SHARE / len(NOVELS)] * len(
+    NOVELS
+)
 JPEG_QUALITY = 95
 
 
@@ -39,8 +48,9 @@ class Split(enum.IntEnum):
 
 def draw_split(split: Split, count: int, seed: int) -> Iterator[Scene]:
     """Draw a split's pictures. A picture depends on split, seed and position, not on the count."""
+    weights = _TRAIN_WEIGHTS if split is Split.train else None
     for i in range(count):
-        yield draw_scene(np.random.default_rng([seed, split, i]), BASES + NOVELS)
+        yield draw_scene(np.random.default_rng([seed, split, i]), BASES + NOVELS, weights)
 
 
 def write_world(

@@ -12,7 +12,7 @@ from oadp import build_annotations
 from oadp.categories import get_categories
 from oadp.mini.scene import MAX_COVERED, draw_scene
 from oadp.mini.shapes import BASES, NOVELS, SYNONYMS, draw_shape
-from oadp.mini.world import Split, draw_split, write_world
+from oadp.mini.world import NOVEL_SHARE, Split, draw_split, write_world
 
 NUM_TRAIN, NUM_VAL = 12, 5
 
@@ -99,6 +99,16 @@ def test_shapes_differ() -> None:
         for other in set(covers) - {name}:
             shared = np.minimum(cover, covers[other]).sum() / np.maximum(cover, covers[other]).sum()
             assert shared < 0.9, (name, other)
+
+
+def test_novel_objects_are_as_rare_in_training_pictures_as_in_coco() -> None:
+    shares = {}
+    for split in (Split.train, Split.val):
+        names = [name for scene in draw_split(split, 200, seed=0) for name in scene.names]
+        assert set(names) == {*BASES, *NOVELS}
+        shares[split] = sum(name in NOVELS for name in names) / len(names)
+    assert shares[Split.train] == pytest.approx(NOVEL_SHARE, abs=0.04)
+    assert shares[Split.val] == pytest.approx(1 / 3, abs=0.04)
 
 
 def test_objects_hide_little_of_one_another() -> None:
