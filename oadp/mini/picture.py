@@ -1,14 +1,15 @@
 """The benchmark's picture: what is there, and what each detector finds, side by side.
 
-The detections are of the first validation images, and as many as there are objects: scores of novel
-classes are lower than those of base classes, so one threshold would hide them. It is made after all
-training, to be looked at.
+The images are those that together show the most novel classes, whatever is found in them. The detections
+are as many as there are objects: scores of novel classes are lower than those of base classes, so one
+threshold would hide them. It is made after all training, to be looked at.
 """
 
 __all__ = ['main', 'truth']
 
 import argparse
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -29,6 +30,9 @@ OVERLAP = 0.5
 """IoU from which two detections are of one object, whatever their classes."""
 
 TITLES = {'none': 'no distillation', 'vild': 'ViLD', 'oadp': 'OADP'}
+
+POOL = 40
+"""The first validation images, among which those to be drawn are chosen."""
 
 SIDE = 320  # pixels of a picture
 BANNER = 28  # pixels of the line above a column
@@ -53,6 +57,26 @@ def surest(detections: sv.Detections, count: int) -> sv.Detections:
     return detections[np.argsort(-detections.confidence, kind='stable')[:count]]
 
 
+def most_varied(classes: Sequence[set[int]], count: int) -> list[int]:
+    """Choose images one by one, each for the most classes that those before it do not show.
+
+    Args:
+        classes: of each image.
+        count: number of images; at most as many as there are.
+
+    Returns:
+        Their indices, in order. Of equals the first is chosen.
+    """
+    chosen: list[int] = []
+    shown: set[int] = set()
+    while len(chosen) < min(count, len(classes)):
+        left = [i for i in range(len(classes)) if i not in chosen]
+        best = max(left, key=lambda i: len(classes[i] - shown))
+        chosen.append(best)
+        shown |= classes[best]
+    return sorted(chosen)
+
+
 def _fit(image: np.ndarray) -> np.ndarray:
     """Shrink to ``SIDE`` and pad below or on the right, white."""
     scale = SIDE / max(image.shape[:2])
@@ -75,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('runs', nargs='+', metavar='NAME:CHECKPOINT', help='configs/mini/NAME.py')
     parser.add_argument('--out', type=pathlib.Path, required=True, help='a .jpg')
-    parser.add_argument('--images', type=int, default=4)
+    parser.add_argument('--images', type=int, default=4, help='how many; default %(default)s')
     args = parser.parse_args(arguments)
     columns: dict[str, list[np.ndarray]] = {}
     with runtime.launch() as world:
@@ -83,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
             name, checkpoint = run.split(':', 1)
             config = load_config(
                 f'configs/mini/{name}.py',
-                {'.validator.dataloader.dataset.max_images': args.images},
+                {'.validator.dataloader.dataset.max_images': max(POOL, args.images)},
             )
             dataset = build_dataset(config, 'val')
             loader = build_val_loader(dataset, config.validator.dataloader, world)
@@ -95,12 +119,12 @@ def main(arguments: list[str] | None = None) -> None:
                 surest(to_detections(result, dataset.categories), len(there))
                 for result, there in zip(results, objects, strict=True)
             ]
-    images = [
-        np.asarray(Image.open(pathlib.Path(dataset.img_prefix, info['filename'])).convert('RGB'))
-        for info in dataset.data_infos
-    ]
     rows = [np.hstack([_banner(title) for title in columns])]
-    for i, image in enumerate(images):
+    bases = dataset.categories.num_bases
+    novel = [{int(c) for c in there.class_id if c >= bases} for there in objects]
+    for i in most_varied(novel, args.images):
+        file = pathlib.Path(dataset.img_prefix, dataset.data_infos[i]['filename'])
+        image = np.asarray(Image.open(file).convert('RGB'))
         rows.append(np.hstack([_fit(draw(image, column[i])) for column in columns.values()]))
     with atomic_write(args.out) as temporary:
         Image.fromarray(np.vstack(rows)).save(temporary, 'JPEG', quality=JPEG_QUALITY)

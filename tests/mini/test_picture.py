@@ -3,7 +3,7 @@
 import numpy as np
 import supervision as sv
 
-from oadp.mini.picture import surest
+from oadp.mini.picture import most_varied, surest
 
 
 def test_one_detection_an_object():
@@ -16,3 +16,11 @@ def test_one_detection_an_object():
     assert found.class_id.tolist() == [1, 2], 'the weaker of two classes on one object was kept'
     assert found.confidence.tolist() == [0.9, 0.3]
     assert len(surest(detections, 9)) == 3
+
+
+def test_images_are_chosen_for_their_classes():
+    classes = [{1}, {1, 2}, set(), {3, 4, 5}, {2, 3}]
+    assert most_varied(classes, 1) == [3]
+    assert most_varied(classes, 2) == [1, 3]
+    assert most_varied(classes, 3) == [0, 1, 3]
+    assert most_varied(classes, 9) == [0, 1, 2, 3, 4]
