@@ -12,6 +12,7 @@ by python -m oadp.dp.test_nni --images val, for a figure of images that it has n
 """
 
 import argparse
+import contextlib
 import functools
 import importlib.util
 import json
@@ -21,7 +22,9 @@ import shlex
 import signal
 import socket
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -142,45 +145,68 @@ def make_experiment(args: argparse.Namespace, command: str, folder: pathlib.Path
     return experiment
 
 
+@contextlib.contextmanager
+def catch_interrupts() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; a second one has Python's effect.
+
+    A flag and no exception, since that may come up in a callback that Python or NNI lets nothing out of,
+    and then the search would just go on.
+    """
+    event = threading.Event()
+
+    def handle(number: int, frame: Any) -> None:
+        if event.is_set():
+            signal.default_int_handler(number, frame)
+        event.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run_experiment(experiment: Any, port: int) -> list[Any]:
     """Run to the end or to Ctrl-C, and stop it; NNI's ``TrialResult`` of each finished trial.
 
     Raises:
         RuntimeError: the first trials failed, or NNI did before any was done.
     """
+    with catch_interrupts() as interrupted:
+        experiment.start(port)
+        try:
+            return _watch(experiment, interrupted)
+        finally:
+            experiment.stop()
+
+
+def _watch(experiment: Any, interrupted: threading.Event) -> list[Any]:
     logger = runtime.get_logger()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    experiment.start(port)
     results: list[Any] = []
     answered = time.monotonic()
-    try:
-        while True:
-            try:
-                status, jobs = experiment.get_status(), experiment.list_trial_jobs()
-                found = experiment.export_data()
-                answered = time.monotonic()
-            except OSError as e:  # of requests: a busy machine answers late
-                if time.monotonic() - answered < PATIENCE_SECONDS:
-                    time.sleep(POLL_SECONDS)
-                    continue
-                if not results:
-                    raise RuntimeError(f'NNI does not answer: {e}') from e
-                logger.error('NNI does not answer (%s): ending with %d trials', e, len(results))
-                break
-            if len(found) > len(results):
-                results = found
-                best = max(r.value for r in results)
-                logger.info('%d trials done, best objective %.4f', len(results), best)
-            failed = [job for job in jobs if job.status == 'FAILED']
-            if status == 'ERROR' or (len(failed) >= MOST_FAILURES and not results):
-                raise RuntimeError(_describe_failure(status, failed))
-            if status in ('DONE', 'STOPPED'):
-                break
-            time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        logger.warning('stopped before the end, after %d trials', len(results))
-    finally:
-        experiment.stop()
+    while not interrupted.wait(POLL_SECONDS):
+        try:
+            status, jobs = experiment.get_status(), experiment.list_trial_jobs()
+            found = experiment.export_data()
+            answered = time.monotonic()
+        except OSError as e:  # of requests: a busy machine answers late
+            if time.monotonic() - answered < PATIENCE_SECONDS:
+                continue
+            if not results:
+                raise RuntimeError(f'NNI does not answer: {e}') from e
+            logger.error('NNI does not answer (%s): ending with %d trials', e, len(results))
+            return results
+        if len(found) > len(results):
+            results = found
+            best = max(r.value for r in results)
+            logger.info('%d trials done, best objective %.4f', len(results), best)
+        failed = [job for job in jobs if job.status == 'FAILED']
+        if status == 'ERROR' or (len(failed) >= MOST_FAILURES and not results):
+            raise RuntimeError(_describe_failure(status, failed))
+        if status in ('DONE', 'STOPPED'):
+            return results
+    logger.warning('stopped before the end, after %d trials', len(results))
     return results
 
 
