@@ -1,6 +1,7 @@
 """The body of the embedded benchmark's networks: what comes before regions.
 
-A ResNet-18 of half the width, a pyramid of 64 channels on strides 8 to 32, trained from scratch.
+A ResNet-18 of half the width, a pyramid of 64 channels on strides 8 to 32. The region proposal network trains
+it from random weights, and the detectors start from there (detector.py).
 Pictures are about 160 pixels, objects 26 to 56.
 """
 

@@ -6,7 +6,7 @@
 are in the README, section "The demo".
 """
 
-_base_ = ['../dp/models/oadp.py', 'detector.py', 'data.py', 'schedule.py']
+_base_ = ['../dp/models/oadp.py', 'detector.py', 'object_head.py', 'data.py', 'schedule.py']
 
 WARMUP = 50
 

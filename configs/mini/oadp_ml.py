@@ -13,10 +13,10 @@ LEARNED = dict(type='Classifier', prompts='data/mini/prompts/ml.pth')
 
 model = dict(
     roi_head=dict(
-        object_head=dict(cls_predictor_cfg=LEARNED),
+        # Another type, so nothing is left of the one that it replaces.
+        object_head=dict(cls_predictor_cfg=dict(_delete_=True, **LEARNED)),
         block_head=dict(cls_predictor_cfg=LEARNED),
     ),
-    # Another type, so nothing is left of the one that it replaces.
     global_head=dict(
         classifier=dict(_delete_=True, in_features=64, out_features=None, **LEARNED),
     ),

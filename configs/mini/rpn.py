@@ -40,6 +40,7 @@ trainer = dict(
     ),
     runner=dict(max_iters=ITERATIONS),
     checkpoint_config=dict(interval=ITERATIONS),
+    load_from=None,
 )
 validator = dict(
     dataloader=dict(

@@ -1,4 +1,4 @@
-"""The embedded benchmark's schedule: 600 steps of eight pictures, from scratch."""
+"""The embedded benchmark's schedule: 600 steps of eight pictures."""
 
 ITERATIONS = 600
 
@@ -21,7 +21,6 @@ trainer = dict(
     evaluation=None,
     log_config=dict(interval=50, hooks=[dict(type='TextLoggerHook', by_epoch=False)]),
     custom_hooks=[dict(type='NumClassCheckHook')],
-    load_from=None,
     resume_from=None,
     seed=0,
 )

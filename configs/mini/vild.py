@@ -6,7 +6,7 @@
 are in the README, section "The demo".
 """
 
-_base_ = ['../dp/models/vild.py', 'detector.py', 'data.py', 'schedule.py']
+_base_ = ['../dp/models/vild.py', 'detector.py', 'object_head.py', 'data.py', 'schedule.py']
 
 # The mean of absolute differences shrinks with the root of the embedding's size: 256 × √(64 / 512).
 model = dict(

@@ -150,7 +150,8 @@ def _load_initial(model: nn.Module, trainer: Mapping[str, Any], logger: logging.
     else:
         raise FileNotFoundError(
             f"{path}: no such checkpoint to start from; where to get SoCo's is in the README, "
-            '"Pretrained Models"; --override .trainer.load_from:None starts from random weights'
+            '"Pretrained Models", and one under work_dirs comes from a training of ours; '
+            '--override .trainer.load_from:None starts from random weights'
         )
 
 

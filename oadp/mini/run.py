@@ -139,7 +139,7 @@ def _students(seed: int, scale: Scale) -> list[Stage]:
                 ('-m', 'oadp.dp.train', f'mini/{run}', config)
                 + (*_steps(scale.student_steps, '--override'), f'.trainer.seed:{seed}'),
                 (folder,),
-                needs=('prompts', 'annotations/train', 'annotations/val', *features),
+                needs=('prompts', 'rpn', 'annotations/train', 'annotations/val', *features),
             )
         )
         tests.append(

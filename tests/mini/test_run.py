@@ -50,6 +50,17 @@ def test_the_three_differ_in_distillation_alone() -> None:
     assert set(oadp.model.distiller.losses) > {objects}
 
 
+def test_all_three_start_from_the_region_proposal_network_which_starts_from_nothing() -> None:
+    proposals = load_config(ROOT / 'configs/mini/rpn.py')
+    assert proposals.trainer.load_from is None and proposals.model.backbone.init_cfg is None
+    made_by = {stage.name: stage for stage in stages(range(1), Scale())}
+    for name in SETTINGS:
+        config = load_config(ROOT / f'configs/mini/{name}.py')
+        assert config.trainer.load_from == 'work_dirs/mini/rpn/latest.pth'
+        assert made_by['rpn'].outputs[0] in pathlib.Path(config.trainer.load_from).parents
+        assert 'rpn' in made_by[f'seed0/{name}'].needs
+
+
 @pytest.mark.parametrize('name', [*SETTINGS, 'rpn'])
 def test_training_reads_base_boxes_alone(name: str) -> None:
     config = load_config(ROOT / f'configs/mini/{name}.py')
