@@ -43,6 +43,9 @@ def balance(prompts: MultiLabelPrompts, images: ImageLabels, num_bases: int) -> 
         prompts: changed in place.
         images: what they are going to be trained on.
         num_bases: how many of the first classes count.
+
+    Raises:
+        ValueError: no image shows a base class, or all of them show all.
     """
     embeddings = prompts.embed(slice(num_bases))
     sums = torch.zeros(2, dtype=torch.float64)
