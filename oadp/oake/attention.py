@@ -1,0 +1,42 @@
+"""Attention of CLIP's tokens among themselves, and of [OBJ] to those of its box."""
+
+__all__ = ['attend']
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attention of (b, heads, n, d).
+
+    Args:
+        bias: (b, 1, 1, n − 1). Where it is given, the last token is [OBJ], which nothing else sees.
+            It sees all but the first, and ``bias`` is added to its scores.
+    """
+    if q.device.type == 'cpu' and q.dtype == torch.bfloat16:
+        return _by_products(q, k, v, bias)
+    fused = functional.scaled_dot_product_attention
+    if bias is None:
+        return fused(q, k, v)
+    image = fused(q[:, :, :-1], k[:, :, :-1], v[:, :, :-1])
+    obj = fused(q[:, :, -1:], k[:, :, 1:], v[:, :, 1:], attn_mask=bias)
+    return torch.cat([image, obj], dim=2)
+
+
+def _by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """The same by batched products, which in bf16 on a CPU are faster than the fused kernel.
+
+    Only products use the bf16 instructions there. Of 16 × 12 heads of 198 tokens 14 ms, where the
+    fused kernel takes 23 for the image and 5 for [OBJ] (two cores).
+    """
+    b, heads, n, d = q.shape
+    q, k, v = (t.reshape(b * heads, n, d) for t in (q, k, v))
+    nothing = q.new_empty(()).expand(b * heads, n, n)  # beta=0: not read
+    scores = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=d**-0.5)
+    if bias is not None:
+        by_head = scores.view(b, heads, n, n)
+        by_head[..., :-1, -1] = -torch.inf
+        by_head[..., -1, 0] = -torch.inf
+        by_head[..., -1, 1:] += bias[:, :, 0]
+    return torch.bmm(scores.softmax(dim=-1), v).view(b, heads, n, d)

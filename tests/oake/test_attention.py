@@ -1,0 +1,41 @@
+"""Attention with [OBJ], token by token, against the definition in float64."""
+
+import pytest
+import torch
+
+from oadp.oake.attention import attend
+
+B, HEADS, N, D = 3, 2, 7, 8
+
+
+def tokens() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(B, HEADS, N, D, generator=generator) for _ in range(3)]
+
+
+def seen_by(query: torch.Tensor, k: torch.Tensor, v: torch.Tensor, shift: float | torch.Tensor):
+    """One query (b, heads, d): the mean of the values of what it sees."""
+    scores = (query[:, :, None] * k).sum(dim=-1) * D**-0.5 + shift
+    return (scores.softmax(dim=-1)[..., None] * v).sum(dim=2)
+
+
+@pytest.mark.parametrize(('dtype', 'atol'), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize('masked', [False, True])
+def test_everyone_sees_what_it_should(dtype: torch.dtype, atol: float, masked: bool) -> None:
+    q, k, v = (t.to(dtype) for t in tokens())
+    bias = torch.zeros(B, 1, 1, N - 1, dtype=dtype)
+    bias[0, ..., 1:4], bias[1, ..., :-1] = -100, -100
+    before = bias.clone()
+    with torch.inference_mode():
+        result = attend(q, k, v, bias if masked else None).double()
+    assert torch.equal(bias, before)
+    q, k, v, bias = q.double(), k.double(), v.double(), bias.double()
+    image = N - 1 if masked else N
+    for i in range(image):
+        expected = seen_by(q[:, :, i], k[:, :, :image], v[:, :, :image], 0.0)
+        torch.testing.assert_close(result[:, :, i], expected, atol=atol, rtol=0)
+    if masked:
+        expected = seen_by(q[:, :, -1], k[:, :, 1:], v[:, :, 1:], bias[:, :, 0])
+        torch.testing.assert_close(result[:, :, -1], expected, atol=atol, rtol=0)
+        # The second image's [OBJ] sees itself alone.
+        torch.testing.assert_close(result[1, :, -1], v[1, :, -1], atol=atol, rtol=0)
