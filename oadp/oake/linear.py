@@ -12,7 +12,7 @@ class Linear(nn.Linear):
 
     A CPU's kernel wants the weight in an order of its own, into which ``nn.Linear`` brings it anew in
     every call. Here it is kept, and the activation or the sum is applied while the product is still
-    in the cache, in float32. In bf16 that saves a tenth of the time. oneDNN's operators, which
+    in the cache, in float32. That saves a tenth of the time. oneDNN's operators, which
     torch's own compiler uses; where this torch or processor has none, the plain ones compute the
     same.
     """
@@ -51,7 +51,7 @@ class Linear(nn.Linear):
         return torch.ops.mkldnn._linear_pointwise
 
     def _can_pack(self, x: Tensor) -> bool:
-        return x.device.type == 'cpu' and x.dtype == torch.bfloat16 and _has_operators()
+        return x.device.type == 'cpu' and _has_operators(x.dtype)
 
     def _pack(self) -> Tensor:
         if self._packed is None:
@@ -59,13 +59,15 @@ class Linear(nn.Linear):
         return self._packed
 
 
-def _has_operators() -> bool:
+def _has_operators(dtype: torch.dtype) -> bool:
+    """Whether this torch has the operators, and this processor the instructions for them."""
     operators = torch.ops.mkldnn
+    names = ('_linear_pointwise', '_reorder_linear_weight', '_is_mkldnn_bf16_supported')
     return (
-        torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
-        and hasattr(operators, '_linear_pointwise')
-        and hasattr(operators, '_reorder_linear_weight')
-        and hasattr(operators, '_is_mkldnn_bf16_supported')
-        and operators._is_mkldnn_bf16_supported()
+        (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
+        and all(hasattr(operators, name) for name in names)
+        and (
+            dtype == torch.float32
+            or (dtype == torch.bfloat16 and operators._is_mkldnn_bf16_supported())
+        )
     )
