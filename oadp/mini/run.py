@@ -210,8 +210,8 @@ def tabulate(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
 _NEXT = """\
 Pictures: {root}/{work}/detections.jpg   Figures: {root}/{work}/results.json
 What to try next:
-  python -m oadp.detect configs/mini/oadp.py {work}/seed{seed}/oadp/latest.pth data/mini/val --score-threshold 0.06 --output {work}/detect
-  python -m oadp.detect configs/mini/oadp.py {work}/seed{seed}/oadp/latest.pth data/mini/val --vocabulary "{words}" --score-threshold 0.06 --output {work}/detect_words
+  python -m oadp.detect configs/mini/oadp.py {work}/seed{seed}/oadp/latest.pth data/mini/val --score-threshold 0.2 --output {work}/detect
+  python -m oadp.detect configs/mini/oadp.py {work}/seed{seed}/oadp/latest.pth data/mini/val --vocabulary "{words}" --score-threshold 0.2 --output {work}/detect_words
   python -m oadp.web configs/mini/oadp.py {work}/seed{seed}/oadp/latest.pth
   docs/custom_dataset.md: the same with pictures and categories of your own"""
 
