@@ -126,6 +126,7 @@ def _build_model(
     model = build_detector(config)
     # mmcv lists the initialisation of each parameter.
     get_mmcv_logger('mmcv').setLevel(logging.WARNING)
+    _check_pretrained(model, logger)
     model.init_weights()
     _load_initial(model, trainer, logger)
     if world.is_distributed:
@@ -137,6 +138,23 @@ def _build_model(
     if world.device.type == 'cuda':
         return MMDataParallel(model.to(world.device), device_ids=[world.device.index])
     return MMDataParallel(model)
+
+
+def _check_pretrained(model: nn.Module, logger: logging.Logger) -> None:
+    """Say what is missing where a part is to start from a file, before mmcv looks for it."""
+    for module in model.modules():
+        init = getattr(module, 'init_cfg', None)
+        path = init.get('checkpoint') if isinstance(init, Mapping) else None
+        if path is None or '://' in path or pathlib.Path(path).is_file():
+            continue
+        if not runtime.dry_run():
+            raise FileNotFoundError(
+                f'{path}: no such file, and {type(module).__name__} is to start from it (init_cfg); '
+                "python -m oadp.pretrained resnet50 downloads torchvision's, the README, "
+                '"Pretrained Models", says where others are'
+            )
+        logger.warning('%s is not there: this dry run starts from random weights', path)
+        module.init_cfg = None
 
 
 def _load_initial(model: nn.Module, trainer: Mapping[str, Any], logger: logging.Logger) -> None:

@@ -120,6 +120,24 @@ def test_missing_checkpoint_to_start_from(here):
         train.main(['x', 'ov_coco.py', '--override', '.trainer.load_from::pretrained/soco.pth'])
 
 
+BACKBONE = (
+    ".model.backbone.init_cfg:dict(type='Pretrained', checkpoint='pretrained/torchvision/gone.pth')"
+)
+
+
+def test_missing_weights_of_the_backbone(here):
+    with pytest.raises(FileNotFoundError, match=r'gone\.pth.*ResNet.*oadp\.pretrained resnet50'):
+        train.main(['x', 'ov_coco.py', '--override', BACKBONE])
+
+
+def test_a_dry_run_does_without_the_weights_of_the_backbone(here, monkeypatch):
+    monkeypatch.setenv('DRY_RUN', 'True')
+    train.main(['bare', 'ov_coco.py', '--override', BACKBONE, '.trainer.evaluation:None'])
+    log = (here / 'work_dirs/dry_run/bare/train.log').read_text()
+    assert 'gone.pth is not there: this dry run starts from random weights' in log
+    assert (here / 'work_dirs/dry_run/bare/latest.pth').exists()
+
+
 @pytest.mark.parametrize(
     ('override', 'message'),
     [
