@@ -12,9 +12,13 @@ class Linear(nn.Linear):
 
     A CPU's kernel wants the weight in an order of its own, into which ``nn.Linear`` brings it anew in
     every call. Here it is kept, and the activation or the sum is applied while the product is still
-    in the cache, in float32. That saves a tenth of the time. oneDNN's operators, which
+    in the cache, in float32. That saves a tenth of the time. The operators are oneDNN's, those that
     torch's own compiler uses; where this torch or processor has none, the plain ones compute the
     same.
+
+    Args:
+        weight: (out, in).
+        bias: (out,).
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -35,7 +39,7 @@ class Linear(nn.Linear):
         return super().forward(x)
 
     def silu(self, x: Tensor) -> Tensor:
-        """With SiLU."""
+        """(…, in) to (…, out), with SiLU."""
         if self._can_pack(x):
             return self._fused(x, self._pack(), self.bias, 'swish', [], '')
         return functional.silu(super().forward(x))
