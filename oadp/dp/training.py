@@ -150,7 +150,7 @@ def _check_pretrained(model: nn.Module, logger: logging.Logger) -> None:
         if not runtime.dry_run():
             raise FileNotFoundError(
                 f'{path}: no such file, and {type(module).__name__} is to start from it (init_cfg); '
-                "python -m oadp.pretrained resnet50 downloads torchvision's, the README, "
+                "python -m oadp.pretrained resnet50 downloads torchvision's; the README, "
                 '"Pretrained Models", says where others are'
             )
         logger.warning('%s is not there: this dry run starts from random weights', path)
