@@ -10,6 +10,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
+DF = """#!/bin/sh
+echo head
+echo / 9 9 ${FREE_KB:-99000000} 9 /
+"""
+
 PYTHON = """#!/usr/bin/env bash
 case "$*" in
 *"-m pip --disable"*)
@@ -31,7 +36,7 @@ esac
 
 @pytest.fixture
 def install(tmp_path: pathlib.Path):
-    """Runs the installer in a copy of the project that has such a ``.venv``."""
+    """Runs the installer in a copy of the project that has such a ``.venv``, on a disk with room."""
     (tmp_path / 'tools').mkdir()
     for name in ('tools/install.sh', 'requirements.txt', 'setup.py'):
         shutil.copy(ROOT / name, tmp_path / name)
@@ -39,6 +44,10 @@ def install(tmp_path: pathlib.Path):
     python.parent.mkdir(parents=True)
     python.write_text(PYTHON.replace('REAL', sys.executable))
     python.chmod(0o755)
+    df = tmp_path / 'bin' / 'df'
+    df.parent.mkdir()
+    df.write_text(DF)
+    df.chmod(0o755)
 
     def run(**environment: str) -> tuple[subprocess.CompletedProcess, list[str]]:
         notes = tmp_path / 'notes'
@@ -54,7 +63,12 @@ def install(tmp_path: pathlib.Path):
             text=True,
             check=False,
             timeout=60,
-            env={**inherited, 'NOTES': str(notes), **environment},
+            env={
+                **inherited,
+                'NOTES': str(notes),
+                'PATH': f'{df.parent}:{os.environ["PATH"]}',
+                **environment,
+            },
         )
         return result, notes.read_text().splitlines() if notes.exists() else []
 
@@ -153,12 +167,8 @@ def test_refusals_come_before_any_work(install, environment: dict, message: str)
     assert notes == []
 
 
-def test_a_full_disk(install, tmp_path: pathlib.Path) -> None:
-    df = tmp_path / 'bin' / 'df'
-    df.parent.mkdir()
-    df.write_text('#!/bin/sh\necho head\necho / 9 9 2200000 9 /\n')
-    df.chmod(0o755)
-    result, notes = install(PATH=f'{df.parent}:{os.environ["PATH"]}')
+def test_a_full_disk(install) -> None:
+    result, notes = install(FREE_KB='2200000')
     assert result.returncode == 1
     assert '2 GB of disk are free beside .venv, about 8 GB are needed' in result.stderr
     assert notes == []
