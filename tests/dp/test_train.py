@@ -211,8 +211,7 @@ def test_two_processes_make_the_step_of_one(here):
     """The weights after a step, and the metrics, are those of one process with both images.
 
     Both images of the step are the same one, so that all means are over equally many things and
-    BatchNorm sees the same statistics; ``loss_clip_global`` is a sum over a process's images, and
-    left out. Which images the processes have is tested with the sampler.
+    BatchNorm sees the same statistics. Which images the processes have is tested with the sampler.
     """
     data = json.loads((here / 'train.json').read_text())
     write_json(here / 'single.json', {**data, 'images': data['images'][:1]})
@@ -223,7 +222,6 @@ def test_two_processes_make_the_step_of_one(here):
         '.trainer.runner.max_iters:1', '.trainer.evaluation.interval:1',
         '.trainer.lr_config.warmup:None', '.trainer.optimizer.lr:1.0',
         '.model.train_cfg.rpn.sampler.num:1000000', '.model.train_cfg.rcnn.sampler.num:1000000',
-        '.model.distiller.losses.loss_clip_global.action.weight.gain:0.0',
     ]  # fmt: skip
     train.main(['one', 'ov_coco.py', *override])
     torchrun(

@@ -62,12 +62,13 @@ model = dict(
                     weight=dict(type='WarmupScheduler', gain=8.0, end=200),
                 ),
             ),
+            # The authors' is a sum over the images of a process, times 0.5. For their two images with
+            # embeddings of 512 this is the same, and it does not change with the images of a process.
             loss_clip_global=dict(
                 inputs=('global_', 'clip_global'),
                 action=dict(
                     type='MSELoss',
-                    reduction='sum',
-                    weight=dict(type='WarmupScheduler', gain=0.5, end=200),
+                    weight=dict(type='WarmupScheduler', gain=0.5 * 2 * 512, end=200),
                 ),
             ),
         ),
