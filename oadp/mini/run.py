@@ -215,7 +215,7 @@ What to try next:
   python -m oadp.web configs/mini/oadp.py {work}/seed{seed}/oadp/latest.pth
   docs/custom_dataset.md: the same with pictures and categories of your own"""
 
-_WORDS = 'star, heart, house, bottle, key, triangle, moon, moth, bunny, tiara, parasol, barbell'
+_WORDS = 'star, heart, house, bottle, key, triangle, spook, moth, bunny, tiara, parasol, shamrock'
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

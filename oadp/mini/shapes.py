@@ -175,7 +175,19 @@ _BASE_PARTS: dict[str, list[Part]] = {
 }
 
 _NOVEL_PARTS: dict[str, list[Part]] = {
-    'crescent': [_oval(0, 0, 0.95), _oval(0.45, -0.15, 0.78, ink=False)],
+    'ghost': [
+        _fill(
+            [
+                *_arc(0, -0.13, 0.75, 0.85, 180, 360),
+                (0.75, 0.98),
+                (0.375, 0.62),
+                (0, 0.98),
+                (-0.375, 0.62),
+                (-0.75, 0.98),
+            ]
+        ),
+        *(_oval(x, -0.2, 0.17, 0.22, ink=False) for x in (-0.3, 0.3)),
+    ],
     'hourglass': [
         _fill([(-0.7, -0.85), (0.7, -0.85), (0.08, 0), (0.7, 0.85), (-0.7, 0.85), (-0.08, 0)]),
         _box(-0.85, -0.98, 0.85, -0.76),
@@ -213,7 +225,10 @@ _NOVEL_PARTS: dict[str, list[Part]] = {
         _line(_arc(0.2, 0.7, 0.2, 0.2, 180, 0), 0.14),
     ],
     'eye': [_fill(_almond()), _oval(0, 0, 0.4, ink=False), _oval(0, 0, 0.2)],
-    'dumbbell': [_oval(-0.6, 0, 0.38), _oval(0.6, 0, 0.38), _box(-0.5, -0.11, 0.5, 0.11)],
+    'clover': [
+        *(_oval(x, y, 0.44) for x, y in ((-0.48, -0.05), (0.48, -0.05), (0, -0.52))),
+        _fill([(-0.12, -0.1), (0.12, -0.1), (0.4, 0.95), (-0.4, 0.95)]),
+    ],
     'snowflake': _flake(),
 }
 
@@ -232,12 +247,12 @@ SYNONYMS: dict[str, str] = {
     'hammer': 'mallet',
     'mug': 'cup',
     'bottle': 'flask',
-    'crescent': 'moon',
+    'ghost': 'spook',
     'butterfly': 'moth',
     'rabbit': 'bunny',
     'crown': 'tiara',
     'umbrella': 'parasol',
-    'dumbbell': 'barbell',
+    'clover': 'shamrock',
 }
 """Other words for a class, which captions use now and then: names that no category list has."""
 

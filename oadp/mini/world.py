@@ -24,7 +24,7 @@ from .shapes import BASES, NOVELS
 
 ROOT = pathlib.Path('data/mini')
 NUM_TRAIN = 1200
-NUM_VAL = 400
+NUM_VAL = 1000
 NOVEL_SHARE = 0.14
 """Part of the training pictures' objects that are of novel classes: OV-COCO's, which has 28,538 base and
 4,614 novel boxes in its validation images (Zareian et al., CVPR 2021). They are unlabelled, so a

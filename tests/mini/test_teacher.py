@@ -56,14 +56,14 @@ def test_drawn_crops_differ_and_show_something() -> None:
 
 def test_captions_name_what_is_there_now_and_then_by_other_words() -> None:
     rng = np.random.default_rng(0)
-    captions = [caption(('crescent', 'star', 'ring', 'key'), rng) for _ in range(300)]
+    captions = [caption(('ghost', 'star', 'ring', 'key'), rng) for _ in range(300)]
     words = [set(c.text.replace(',', ' ').split()) for c in captions]
-    allowed = {'crescent', 'moon', 'star', 'ring', 'hoop', 'key'}
+    allowed = {'ghost', 'spook', 'star', 'ring', 'hoop', 'key'}
     assert all(1 <= len(found & allowed) <= 3 for found in words)
-    share = sum('moon' in w for w in words) / sum(bool(w & {'moon', 'crescent'}) for w in words)
+    share = sum('spook' in w for w in words) / sum(bool(w & {'spook', 'ghost'}) for w in words)
     assert 0.05 < share < 0.3
-    assert SYNONYMS['crescent'] == 'moon'
-    same = {'moon': 'crescent', 'hoop': 'ring'}
+    assert SYNONYMS['ghost'] == 'spook'
+    same = {'spook': 'ghost', 'hoop': 'ring'}
     assert all(
         c.names == {same.get(word, word) for word in w & allowed}
         for c, w in zip(captions, words, strict=True)
