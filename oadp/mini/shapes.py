@@ -236,7 +236,9 @@ BASES: tuple[str, ...] = tuple(_BASE_PARTS)
 NOVELS: tuple[str, ...] = tuple(_NOVEL_PARTS)
 """None looks like a base class, and all are as compact as those. Open figures of thin strokes (a ladder, a
 spiral, a wave) are not among them: a detector that has seen boxes of solid things alone takes a part of
-such a figure for the whole, whoever teaches it, and AP50 then measures luck with boxes, not names."""
+such a figure for the whole, whoever teaches it, and AP50 then measures luck with boxes, not names. Nor are
+those that share their form with a base class (a crescent is nearly a ring, half a dumbbell half a key):
+there it measures how sure the detector is of the base class."""
 
 SYNONYMS: dict[str, str] = {
     'disc': 'ball',
