@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -273,6 +274,9 @@ def main(arguments: list[str] | None = None) -> None:
         scale = dataclasses.replace(scale, teacher_steps=args.teacher_steps)
     start = time.monotonic()
     seeds = range(args.seeds)
+    # Killed, or its terminal closed: end as with Ctrl-C, so that no command of a stage goes on alone.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         runner.run(stages(seeds, scale))
     except StageError as e:

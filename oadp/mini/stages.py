@@ -8,7 +8,9 @@ resumes by itself.
 __all__ = ['Runner', 'Stage', 'StageError']
 
 import collections
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -95,9 +97,26 @@ class Runner:
 
         Raises:
             StageError: a command failed, and the others that ran at the time are stopped; or there
-                are outputs that this pipeline does not know of.
+                are outputs that this pipeline does not know of; or another process is at it.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            self._run(stages)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two pipelines would remove one another's unfinished outputs. The lock ends with the process."""
+        with (self._folder / 'lock').open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StageError(
+                    f'{self._folder}: another process is running these stages; wait until it ends, '
+                    'or stop it'
+                ) from None
+            yield
+
+    def _run(self, stages: Sequence[Stage]) -> None:
         for stage in stages:
             self._digests[stage.name] = self._digest(stage)
         done = {stage.name for stage in stages if self._is_done(stage)}

@@ -3,6 +3,10 @@
 import io
 import json
 import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from rich.console import Console
@@ -79,3 +83,27 @@ def test_results_are_in_percent_and_the_table_shows_mean_and_range(tmp_path: pat
     console = Console(file=io.StringIO(), width=120)
     console.print(tabulate(results))
     assert console.file.getvalue().count('37.5 (25.0–50.0)') == 3 * len(SETTINGS)
+
+
+def processes_in(folder: pathlib.Path) -> list[str]:
+    """The processes whose working directory it is."""
+    found = []
+    for process in pathlib.Path('/proc').glob('[0-9]*'):
+        try:
+            if (process / 'cwd').resolve() == folder.resolve():
+                found.append((process / 'cmdline').read_text())
+        except OSError:  # ended, or another user's
+            continue
+    return found
+
+
+def test_no_command_outlives_the_demo(tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, '-m', 'oadp.mini', '--small', '--root', str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as demo:
+        until = time.monotonic() + 60
+        while not processes_in(tmp_path):
+            assert demo.poll() is None and time.monotonic() < until
+            time.sleep(0.1)
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(30) == 128 + signal.SIGTERM
+    assert processes_in(tmp_path) == []

@@ -90,3 +90,16 @@ def test_two_run_at_a_time(tmp_path: pathlib.Path) -> None:
     ]
     run(tmp_path, *pair, slots=2)
     assert (tmp_path / 'a').exists() and (tmp_path / 'b').exists()
+
+
+def test_a_second_pipeline_is_refused(tmp_path: pathlib.Path) -> None:
+    """The second would remove what the first is writing."""
+    code = (
+        'import pathlib; from oadp.mini.stages import Runner, Stage, StageError\n'
+        "try: Runner(pathlib.Path(), pathlib.Path('stamps')).run([])\n"
+        "except StageError as e: pathlib.Path('second').write_text(str(e))"
+    )
+    first = Stage('first', ('-c', code), (pathlib.Path('second'),))
+    run(tmp_path, first)
+    assert 'another process is running' in (tmp_path / 'second').read_text()
+    assert run(tmp_path, stage('third')) == ['third']
