@@ -191,7 +191,6 @@ class ImageEncoder(nn.Module):
 
     def _bias(self, outside: Tensor, dtype: torch.dtype) -> Tensor:
         """What is added to [OBJ]'s attention: (b, 1, 1, patches + 1), the last one [OBJ] itself."""
-        bias = torch.zeros(len(outside), 1, 1, outside[0].numel() + 1, dtype=dtype)
-        bias = bias.to(outside.device)
+        bias = outside.new_zeros(len(outside), 1, 1, outside[0].numel() + 1, dtype=dtype)
         bias[:, 0, 0, :-1].masked_fill_(outside.flatten(1), OUTSIDE)
         return bias

@@ -19,6 +19,7 @@ from .images import ImageInfo
 from .meter import Meter
 from .ranks import Ranks
 from .reader import Chunk, Failure, read
+from .resample import upload
 from .task import Task
 from .writer import Writer
 
@@ -198,7 +199,7 @@ class _Run:
         outside = None
         if self._split.task.is_masked:
             masks = torch.cat([s.chunk.inputs.outside[s.part] for s in batch])
-            outside = masks.to(self._device, non_blocking=True)
+            outside = upload(masks, self._device)
         embeddings = self._encoder(torch.cat(pixels), outside).half()
         event = None
         if embeddings.is_cuda:

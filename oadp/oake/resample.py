@@ -5,8 +5,9 @@ antialiased bicubic kernel, rounded to a byte in between. Here each pass is a ba
 products.
 """
 
-__all__ = ['crop_resize']
+__all__ = ['crop_resize', 'upload']
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -34,18 +35,31 @@ def crop_resize(image: Tensor, crops_xyxy: Tensor, resolution: int) -> Tensor:
     """
     result = image.new_empty(len(crops_xyxy), 3, resolution, resolution)
     wh = crops_xyxy[:, 2:] - crops_xyxy[:, :2]
-    for group in _groups(wh):
-        pixels = _cut(image, crops_xyxy[group], wh[group])
-        sizes = [transformed_size((w, h), resolution) for w, h in wh[group].tolist()]
-        lengths, resized = wh[group].to(image.device), torch.tensor(sizes).to(image.device)
+    resized = torch.tensor([transformed_size((w, h), resolution) for w, h in wh.tolist()])
+    resized = resized.view(-1, 2)  # of no crops as well
+    groups = list(_groups(wh))
+    # One copy for all groups, which does not wait for what the device is still at.
+    numbers = torch.cat([crops_xyxy, wh, resized, torch.arange(len(wh))[:, None]], dim=1).long()
+    on_device = upload(numbers[torch.cat(groups)] if groups else numbers, image.device)
+    for group, part in zip(groups, on_device.split([len(g) for g in groups]), strict=True):
+        crops, lengths, sizes, index = part.split([4, 2, 2, 1], dim=1)
+        pixels = _cut(image, crops, *wh[group].amax(dim=0).tolist())
+        taps = _num_taps((wh[group] / resized[group]).max().item())
         columns, rows = (
-            _weights(lengths[:, axis], resized[:, axis], resolution, pixels.shape[3 - axis])
+            _weights(lengths[:, axis], sizes[:, axis], resolution, pixels.shape[3 - axis], taps)
             for axis in (0, 1)
         )
-        pixels = _round(pixels.flatten(1, 2) @ columns).unflatten(1, (3, -1))
-        pixels = _round(rows.transpose(1, 2)[:, None] @ pixels)
-        result[group.to(image.device)] = pixels.to(torch.uint8)
+        pixels = _round(pixels.flatten(1, 2) @ columns.transpose(1, 2)).unflatten(1, (3, -1))
+        pixels = _round(rows[:, None] @ pixels)
+        result[index[:, 0]] = pixels.to(torch.uint8)
     return result
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device; a copy to a GPU does not wait for what was begun there before."""
+    if device.type == 'cuda' and tensor.device.type == 'cpu':
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _groups(wh: Tensor) -> Iterator[Tensor]:
@@ -59,11 +73,9 @@ def _groups(wh: Tensor) -> Iterator[Tensor]:
         begin += num
 
 
-def _cut(image: Tensor, crops_xyxy: Tensor, wh: Tensor) -> Tensor:
-    """(m, 3, H, W) float32, H and W of the largest crop; black where a crop has no pixel."""
+def _cut(image: Tensor, crops: Tensor, num_columns: int, num_rows: int) -> Tensor:
+    """(m, 3, num_rows, num_columns) float32 from (m, 4) xyxy; black where a crop has no pixel."""
     _, height, width = image.shape
-    num_columns, num_rows = wh.amax(dim=0).tolist()
-    crops = crops_xyxy.to(image.device)
     x = crops[:, :1] + torch.arange(num_columns, device=image.device)
     y = crops[:, 1:2] + torch.arange(num_rows, device=image.device)
     inside_x, inside_y = (x >= 0) & (x < width), (y >= 0) & (y < height)
@@ -73,14 +85,22 @@ def _cut(image: Tensor, crops_xyxy: Tensor, wh: Tensor) -> Tensor:
     return torch.where(inside, pixels, pixels.new_zeros(())).float()
 
 
-def _weights(lengths: Tensor, resized: Tensor, resolution: int, padded: int) -> Tensor:
-    """Weights of one pass: (m, padded, resolution), source pixel to pixel of the result.
+def _num_taps(scale: float) -> int:
+    """Source pixels under the kernel at most, where an axis shrinks by ``scale``."""
+    return math.ceil(2 * _SUPPORT * max(scale, 1.0)) + 1
+
+
+def _weights(lengths: Tensor, resized: Tensor, resolution: int, padded: int, taps: int) -> Tensor:
+    """Weights of one pass: (m, resolution, padded), pixel of the result from source pixel.
+
+    Few of them are not 0: only these are computed.
 
     Args:
         lengths: (m,) pixels along the axis.
         resized: (m,) pixels after the resize, of which the central ``resolution`` are kept.
         resolution: pixels of the result.
         padded: pixels along the axis of the longest.
+        taps: at least as many as the kernel covers.
     """
     # Halves to even, as torchvision's centre crop.
     first = ((resized - resolution) / 2.0).double().round()
@@ -90,11 +110,14 @@ def _weights(lengths: Tensor, resized: Tensor, resolution: int, padded: int) -> 
     reach = _SUPPORT * filter_scale
     begin = (center - reach + 0.5).trunc().clamp(min=0)
     end = torch.minimum((center + reach + 0.5).trunc(), lengths[:, None].double())
-    source = torch.arange(padded, dtype=torch.float64, device=lengths.device)[:, None]
-    distance = (source - center[:, None] + 0.5) / filter_scale[:, None]
+    source = begin[:, :, None] + torch.arange(taps, device=lengths.device)
+    distance = (source - center[:, :, None] + 0.5) / filter_scale[:, :, None]
     weights = _bicubic(distance.abs())
-    weights *= (source >= begin[:, None]) & (source < end[:, None])
-    return (weights / weights.sum(dim=1, keepdim=True)).float()
+    weights *= source < end[:, :, None]
+    weights = (weights / weights.sum(dim=2, keepdim=True)).float()
+    dense = weights.new_zeros(len(lengths), resolution, padded)
+    # Taps beyond the end weigh 0, so it does not matter that they meet in the last column.
+    return dense.scatter_add_(2, source.long().clamp_(max=padded - 1), weights)
 
 
 def _bicubic(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..features import Kind, Record
 from .encoder import ImageEncoder
 from .images import ImageInfo
-from .resample import crop_resize
+from .resample import crop_resize, upload
 
 
 class Inputs(abc.ABC):
@@ -50,7 +50,7 @@ class CutPixels(Inputs):
         return len(self.cut)
 
     def pixels(self, part: slice, device: torch.device) -> Tensor:
-        return _upload(self.cut[part], device)
+        return upload(self.cut[part], device)
 
 
 @dataclasses.dataclass
@@ -75,14 +75,8 @@ class Uncut(Inputs):
         return len(self.crops_xyxy)
 
     def pixels(self, part: slice, device: torch.device) -> Tensor:
-        self.image = _upload(self.image, device)
+        self.image = upload(self.image, device)
         return crop_resize(self.image, self.crops_xyxy[part], self.resolution)
-
-
-def _upload(tensor: Tensor, device: torch.device) -> Tensor:
-    if device.type == 'cuda' and tensor.device.type == 'cpu':
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 @dataclasses.dataclass

@@ -1,0 +1,64 @@
+"""Extraction on a GPU, on one that is only pretended (tests/pretend_gpu.py)."""
+
+import functools
+import re
+
+import pytest
+import torch
+from oake_world import CONFIGS
+from pretend_gpu import GPU, pretend_gpu
+
+from oadp import features, runtime
+from oadp.config import load_config
+from oadp.oake import command
+from oadp.oake.blocks import Blocks
+from oadp.oake.encoder import ImageEncoder
+from oadp.oake.globals import Globals
+from oadp.oake.objects import Objects
+
+TASKS = dict(globals=Globals, blocks=Blocks, objects=Objects)
+
+
+@pytest.fixture
+def without_inference_mode(monkeypatch):
+    """Pretended tensors have none."""
+    forward = torch.no_grad()(ImageEncoder.forward.__wrapped__)
+    monkeypatch.setattr(ImageEncoder, 'forward', functools.wraps(ImageEncoder.forward)(forward))
+
+
+@pytest.mark.usefixtures('without_inference_mode')
+@pytest.mark.parametrize('kind', sorted(CONFIGS))
+def test_the_same_features_and_no_waiting(extract, small_world, kind):
+    output, folder = '.val.dataloader.dataset.output_dir', small_world / 'gpu'
+    extract(kind, {'.train': None})
+    config = load_config(
+        CONFIGS[kind], {'.train': None, '.mini_batch_size': 5, output: str(folder)}
+    )
+    world = runtime.World(rank=0, local_rank=0, size=1, device=GPU)
+    with pretend_gpu() as waits:
+        (report,) = command.run(TASKS[kind], f'oake/{kind}', config, world)
+    assert (report.done, report.failed) == (6, [])
+    # The weights' way to the GPU, before the first image; nothing after it.
+    assert waits and not [w for w in waits if not re.search(r'/(command|linear)\.py:\d+$', w)]
+    expected = features.open_store(small_world / f'data/coco/oake/{kind}/val2017', kind)
+    found = features.open_store(folder, kind)
+    assert found.ids() == expected.ids()
+    for i in expected.ids():
+        a, b = (r if isinstance(r, dict) else {'': r} for r in (found.read(i), expected.read(i)))
+        for key in b:
+            torch.testing.assert_close(a[key], b[key], atol=5e-3, rtol=0)
+            assert 'embeddings' in key or not key or torch.equal(a[key], b[key])
+
+
+def test_a_mixture_of_devices_is_refused():
+    with pretend_gpu(), pytest.raises(RuntimeError, match='on the GPU and on the CPU'):
+        torch.ones(2).to(GPU) + torch.ones(2)
+
+
+def test_waiting_is_noticed():
+    with pretend_gpu() as waits:
+        x = torch.ones(2).to(GPU, non_blocking=True)
+        assert (x.device, x.is_cuda, waits) == (GPU, True, [])
+        assert x.sum().item() == 2 and x.tolist() == [1, 1]
+        assert x.cpu().device.type == 'cpu'
+    assert len(waits) == 2
