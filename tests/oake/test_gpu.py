@@ -61,4 +61,8 @@ def test_waiting_is_noticed():
         assert (x.device, x.is_cuda, waits) == (GPU, True, [])
         assert x.sum().item() == 2 and x.tolist() == [1, 1]
         assert x.cpu().device.type == 'cpu'
-    assert len(waits) == 2
+        assert len(waits) == 3
+        x[torch.tensor([0])] = 0
+        assert x[x > 0].shape == (1,) and len(waits) == 5
+        x[torch.tensor([0]).to(GPU, non_blocking=True)] = 1
+        assert len(waits) == 5
