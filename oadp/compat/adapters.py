@@ -79,6 +79,7 @@ def install() -> None:
         _adapt_mmcv_ops()
         _adapt_checkpoint_loading()
         _adapt_parallel()
+        _adapt_half_precision()
         _adapt_numpy_aliases()
         prepare_clip()
         importlib.import_module('todd')  # here, so that what it says at import is quiet too
@@ -139,6 +140,21 @@ def _adapt_parallel() -> None:
     from .distributed import adapt_parallel
 
     adapt_parallel()
+
+
+def _adapt_half_precision() -> None:
+    """Have mmcv take autocast and the loss scaler from where torch has them now.
+
+    Where mmcv takes them, under ``torch.cuda.amp``, torch warns since 2.4 that they will go.
+    """
+    import torch
+    from mmcv.runner import fp16_utils
+    from mmcv.runner.hooks import optimizer
+
+    if not hasattr(torch.amp, 'GradScaler'):  # torch before 2.3
+        return
+    fp16_utils.autocast = functools.partial(torch.amp.autocast, 'cuda')
+    optimizer.GradScaler = functools.partial(torch.amp.GradScaler, 'cuda')
 
 
 class _NumpyWithAliases(types.ModuleType):

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from oadp import compat
 from oadp.compat import adapters
@@ -77,6 +78,29 @@ def test_numpy_aliases_reach_only_those_who_need_them() -> None:
     assert isinstance(np, types.ModuleType)
     if np.lib.NumpyVersion(np.__version__) >= '1.24.0':
         assert not hasattr(np, 'float')
+
+
+@pytest.mark.filterwarnings('error::FutureWarning')
+@pytest.mark.filterwarnings('ignore:.*CUDA is not available:UserWarning')
+def test_half_precision_is_not_taken_from_where_it_will_go() -> None:
+    compat.install()
+    from mmcv.runner import Fp16OptimizerHook, auto_fp16, force_fp32
+
+    class Module(torch.nn.Module):
+        fp16_enabled = True
+
+        @auto_fp16()
+        def half(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+        @force_fp32()
+        def full(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    hook = Fp16OptimizerHook(loss_scale=dict(init_scale=64.0), distributed=False)
+    assert isinstance(hook.loss_scaler, torch.amp.GradScaler)
+    half = Module().half(torch.ones(1))
+    assert half.dtype == torch.float16 and Module().full(half).dtype == torch.float32
 
 
 def test_lvis_accumulates() -> None:
