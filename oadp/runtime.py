@@ -130,7 +130,10 @@ def launch() -> Iterator[World]:
 def barrier() -> None:
     """Wait for the other processes; nothing to wait for without a process group."""
     if dist.is_available() and dist.is_initialized():
-        dist.barrier()
+        # NCCL waits by a sum on a GPU; left to guess on which, it warns, and older torch goes by the
+        # process's number in the whole run.
+        is_nccl = dist.get_backend() == 'nccl'
+        dist.barrier(device_ids=[torch.cuda.current_device()] if is_nccl else None)
 
 
 def get_logger(name: str = 'oadp', file: os.PathLike | None = None) -> logging.Logger:

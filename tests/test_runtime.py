@@ -105,6 +105,20 @@ def test_who_leaves_the_group(
     assert calls == expected
 
 
+@pytest.mark.parametrize(('backend', 'expected'), [('nccl', [3]), ('gloo', None)])
+def test_nccl_waits_on_the_gpu_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, backend: str, expected: list[int] | None
+) -> None:
+    calls: list[list[int] | None] = []
+    dist = torch.distributed
+    monkeypatch.setattr(dist, 'is_initialized', lambda: True)
+    monkeypatch.setattr(dist, 'get_backend', lambda: backend)
+    monkeypatch.setattr(dist, 'barrier', lambda device_ids: calls.append(device_ids))
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 3)
+    runtime.barrier()
+    assert calls == [expected]
+
+
 SCRIPT = """
 import os
 import torch.distributed as dist
