@@ -51,7 +51,7 @@ def main() -> None:
     torch.manual_seed(0)
     visual = make_visual(args)
     plain_rate = measure_plain(visual, args) if not args.no_plain else None
-    encoder = ImageEncoder(visual.to(device)).to(dtype)
+    encoder = ImageEncoder(visual).to(device, dtype)
     figures: dict[str, Any] = dict(
         device=torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu',
         threads=torch.get_num_threads(),

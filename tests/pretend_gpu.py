@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map
 
 import oadp
+from oadp.oake.encoder import ImageEncoder
 
 GPU = torch.device('cuda', 0)
 _waits: list[str] = []
@@ -156,6 +157,8 @@ def pretend_gpu() -> Iterator[list[str]]:
         What the host waited for so far, an operation and a line each.
     """
     _waits.clear()
+    # Pretended tensors know no inference mode.
+    forward = torch.no_grad()(ImageEncoder.forward.__wrapped__)
     cuda = dict(_lazy_init=lambda: None, Event=_Event)
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
@@ -163,6 +166,7 @@ def pretend_gpu() -> Iterator[list[str]]:
         with (
             mock.patch.multiple(torch.cuda, **cuda),
             mock.patch.object(Tensor, 'pin_memory', lambda self: self),
+            mock.patch.object(ImageEncoder, 'forward', forward),
             torch.no_grad(),
             _Mode(),
         ):

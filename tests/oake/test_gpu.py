@@ -1,6 +1,5 @@
 """Extraction on a GPU, on one that is only pretended (tests/pretend_gpu.py)."""
 
-import functools
 import re
 
 import pytest
@@ -12,21 +11,12 @@ from oadp import features, runtime
 from oadp.config import load_config
 from oadp.oake import command
 from oadp.oake.blocks import Blocks
-from oadp.oake.encoder import ImageEncoder
 from oadp.oake.globals import Globals
 from oadp.oake.objects import Objects
 
 TASKS = dict(globals=Globals, blocks=Blocks, objects=Objects)
 
 
-@pytest.fixture
-def without_inference_mode(monkeypatch):
-    """Pretended tensors have none."""
-    forward = torch.no_grad()(ImageEncoder.forward.__wrapped__)
-    monkeypatch.setattr(ImageEncoder, 'forward', functools.wraps(ImageEncoder.forward)(forward))
-
-
-@pytest.mark.usefixtures('without_inference_mode')
 @pytest.mark.parametrize('kind', sorted(CONFIGS))
 def test_the_same_features_and_no_waiting(extract, small_world, kind):
     output, folder = '.val.dataloader.dataset.output_dir', small_world / 'gpu'
