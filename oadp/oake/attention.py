@@ -13,15 +13,23 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     Args:
         bias: (b, 1, 1, n − 1). Where it is given, the last token is [OBJ], which nothing else sees.
             It sees all but the first, and ``bias`` is added to its scores.
+
+    Returns:
+        (b, n, heads · d): the heads of a token side by side.
     """
     if q.device.type == 'cpu' and q.dtype == torch.bfloat16:
         return _by_products(q, k, v, bias)
     fused = functional.scaled_dot_product_attention
     if bias is None:
-        return fused(q, k, v)
+        return _side_by_side(fused(q, k, v))
     image = fused(q[:, :, :-1], k[:, :, :-1], v[:, :, :-1])
     obj = fused(q[:, :, -1:], k[:, :, 1:], v[:, :, 1:], attn_mask=bias)
-    return torch.cat([image, obj], dim=2)
+    return torch.cat([_side_by_side(image), _side_by_side(obj)], dim=1)
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """(b, heads, n, d) to (b, n, heads · d); not a copy of what a fused kernel gives."""
+    return x.transpose(1, 2).flatten(2)
 
 
 def _by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
@@ -39,4 +47,4 @@ def _by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor
         by_head[..., :-1, -1] = -torch.inf
         by_head[..., -1, 0] = -torch.inf
         by_head[..., -1, 1:] += bias[:, :, 0]
-    return torch.bmm(scores.softmax(dim=-1), v).view(b, heads, n, d)
+    return _side_by_side(torch.bmm(scores.softmax(dim=-1), v).view(b, heads, n, d))

@@ -46,8 +46,7 @@ class _Block(nn.Module):
         """All tokens: (b, n, c) to (b, n, c); with ``bias`` (b, 1, 1, n − 1) the last is [OBJ]."""
         b, n, _ = x.shape
         qkv = self.qkv(self.norm1(x)).view(b, n, 3, self.num_heads, -1)
-        y = attend(*qkv.permute(2, 0, 3, 1, 4), bias)
-        return self._rest(x, y.transpose(1, 2).flatten(2))
+        return self._rest(x, attend(*qkv.permute(2, 0, 3, 1, 4), bias))
 
     def only(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """One token: the class token, or [OBJ] where there is a ``bias``; (b, n, c) to (b, c).

@@ -28,6 +28,7 @@ def test_everyone_sees_what_it_should(dtype: torch.dtype, atol: float, masked: b
     before = bias.clone()
     with torch.inference_mode():
         result = attend(q, k, v, bias if masked else None).double()
+    result = result.view(B, N, HEADS, D).transpose(1, 2)
     assert torch.equal(bias, before)
     q, k, v, bias = q.double(), k.double(), v.double(), bias.double()
     image = N - 1 if masked else N
