@@ -2,12 +2,13 @@
 # Its options (PYTHON, TORCH_INDEX, TORCH, OPS) are explained by `tools/install.sh --help`.
 PYTHON_IN_VENV := .venv/bin/python
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test test-gpu lint clean
 
 help:
 	@echo 'make install  make .venv (tools/install.sh --help says what can be chosen)'
 	@echo 'make demo     the method on a laptop, in about a quarter of an hour (SEEDS=3 for means over three runs)'
 	@echo 'make test     run the tests (TESTS="tests/compat -k nms" for some of them)'
+	@echo 'make test-gpu run the tests that need a GPU, which make test leaves out'
 	@echo 'make lint     check style and formatting'
 	@echo 'make clean    remove what tests and tools left; data, weights and .venv stay'
 
@@ -24,6 +25,10 @@ demo: install
 
 test: install
 	$(PYTHON_IN_VENV) -m pytest -n auto --dist loadfile $(TESTS)
+
+test-gpu: export TEST_GPU := 1
+test-gpu: install
+	$(PYTHON_IN_VENV) -m pytest -m gpu $(TESTS)
 
 lint: install
 	$(PYTHON_IN_VENV) -m ruff check .

@@ -7,10 +7,23 @@ import shutil
 # Set before torch is imported by any test: `make test` runs as many processes as there are cores.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
+# The recorded figures are a CPU's. Where there is a GPU it is for the tests that are marked so.
+ON_GPU = os.environ.get('TEST_GPU') == '1'
+if not ON_GPU:
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
 import pytest  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT.parent / 'shared' / 'golden'
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not ON_GPU:
+        skip = pytest.mark.skip(reason='needs a GPU: make test-gpu')
+        for item in items:
+            if 'gpu' in item.keywords:
+                item.add_marker(skip)
 
 
 @pytest.fixture(scope='session')

@@ -135,7 +135,7 @@ def test_two_processes_average_their_gradients(tmp_path: pathlib.Path) -> None:
     assert sorted(result.stdout.splitlines()) == ['0 [6.0, 9.0]', '1 [6.0, 9.0]']
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+@pytest.mark.gpu
 def test_batches_reach_the_gpu(process_group: None) -> None:
     model = compat.wrap_distributed(Model(), torch.device('cuda', 0))
     assert model(**batch()).device.type == 'cuda'

@@ -184,10 +184,8 @@ def test_mmcv_uses_the_stand_in() -> None:
 
 
 @pytest.mark.skipif(not HAS_COMPILED_OPS, reason='needs compiled ops: make install OPS=1')
-@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
 def test_equal_to_the_compiled_ops(device: str) -> None:
-    if device == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('no GPU')
     from mmcv import _ext
 
     boxes = random_boxes(300).to(device)

@@ -1,10 +1,12 @@
-"""Extraction on a GPU, on one that is only pretended (tests/pretend_gpu.py)."""
+"""Extraction on a GPU: on one that is only pretended (tests/pretend_gpu.py), and on a real one."""
 
+import pathlib
 import re
 
+import numpy as np
 import pytest
 import torch
-from oake_world import CONFIGS
+from oake_world import CONFIGS, make_picture
 from pretend_gpu import GPU, pretend_gpu
 
 from oadp import features, runtime
@@ -13,31 +15,65 @@ from oadp.oake import command
 from oadp.oake.blocks import Blocks
 from oadp.oake.globals import Globals
 from oadp.oake.objects import Objects
+from oadp.oake.pixels import clip_transform, to_tensor
+from oadp.oake.resample import crop_resize
 
 TASKS = dict(globals=Globals, blocks=Blocks, objects=Objects)
 
 
-@pytest.mark.parametrize('kind', sorted(CONFIGS))
-def test_the_same_features_and_no_waiting(extract, small_world, kind):
-    output, folder = '.val.dataloader.dataset.output_dir', small_world / 'gpu'
-    extract(kind, {'.train': None})
-    config = load_config(
-        CONFIGS[kind], {'.train': None, '.mini_batch_size': 5, output: str(folder)}
-    )
+def run_on_gpu(kind: str, folder: pathlib.Path) -> None:
+    changes = {
+        '.train': None,
+        '.mini_batch_size': 5,
+        '.val.dataloader.dataset.output_dir': str(folder),
+    }
     world = runtime.World(rank=0, local_rank=0, size=1, device=GPU)
-    with pretend_gpu() as waits:
-        (report,) = command.run(TASKS[kind], f'oake/{kind}', config, world)
+    (report,) = command.run(TASKS[kind], f'oake/{kind}', load_config(CONFIGS[kind], changes), world)
     assert (report.done, report.failed) == (6, [])
-    # The weights' way to the GPU, before the first image; nothing after it.
-    assert waits and not [w for w in waits if not re.search(r'/(command|linear)\.py:\d+$', w)]
-    expected = features.open_store(small_world / f'data/coco/oake/{kind}/val2017', kind)
-    found = features.open_store(folder, kind)
+
+
+def assert_same_features(kind: str, folder: pathlib.Path, expected: pathlib.Path) -> None:
+    found, expected = (features.open_store(f, kind) for f in (folder, expected))
     assert found.ids() == expected.ids()
     for i in expected.ids():
         a, b = (r if isinstance(r, dict) else {'': r} for r in (found.read(i), expected.read(i)))
         for key in b:
             torch.testing.assert_close(a[key], b[key], atol=5e-3, rtol=0)
             assert 'embeddings' in key or not key or torch.equal(a[key], b[key])
+
+
+@pytest.mark.parametrize('kind', sorted(CONFIGS))
+def test_the_same_features_and_no_waiting(extract, small_world, kind):
+    extract(kind, {'.train': None})
+    with pretend_gpu() as waits:
+        run_on_gpu(kind, small_world / 'gpu')
+    # The weights' way to the GPU, before the first image; nothing after it.
+    assert waits and not [w for w in waits if not re.search(r'/(command|linear)\.py:\d+$', w)]
+    expected = small_world / f'data/coco/oake/{kind}/val2017'
+    assert_same_features(kind, small_world / 'gpu', expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('kind', sorted(CONFIGS))
+def test_the_same_features_on_a_real_one(extract, small_world, kind):
+    extract(kind, {'.train': None})
+    run_on_gpu(kind, small_world / 'gpu')
+    expected = small_world / f'data/coco/oake/{kind}/val2017'
+    assert_same_features(kind, small_world / 'gpu', expected)
+
+
+@pytest.mark.gpu
+def test_crops_are_those_of_pil():
+    rng = np.random.default_rng(0)
+    picture = make_picture((400, 300), rng)
+    corner, side = rng.uniform(-60, 300, (300, 2)), np.exp(rng.uniform(1, 6, (300, 2)))
+    boxes = torch.from_numpy(np.concatenate([corner, corner + side], axis=1)).round().int()
+    found = crop_resize(to_tensor(picture).to(GPU), boxes, 224).cpu()
+    expected = torch.stack(
+        [clip_transform(picture.crop(tuple(box)), 224) for box in boxes.tolist()]
+    )
+    difference = (found.int() - expected.int()).abs()
+    assert difference.max() <= 2 and difference.float().mean() < 0.5
 
 
 def test_a_mixture_of_devices_is_refused():
