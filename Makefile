@@ -6,7 +6,7 @@ PYTHON_IN_VENV := .venv/bin/python
 
 help:
 	@echo 'make install  make .venv (tools/install.sh --help says what can be chosen)'
-	@echo 'make demo     the method on a laptop, in about a quarter of an hour (SEEDS=3 for means over three runs)'
+	@echo 'make demo     the method on a laptop, in a quarter to half an hour (SEEDS=3 for means over three runs)'
 	@echo 'make test     run the tests (TESTS="tests/compat -k nms" for some of them)'
 	@echo 'make test-gpu run the tests that need a GPU, which make test leaves out'
 	@echo 'make lint     check style and formatting'
