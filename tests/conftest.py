@@ -1,8 +1,10 @@
 """What the tests share: the recorded outputs of the reference implementation, where they are at hand."""
 
+import logging
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 
 # Set before torch is imported by any test: `make test` runs as many processes as there are cores.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -24,6 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if 'gpu' in item.keywords:
                 item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _close_log_files() -> Iterator[None]:
+    """Not to be written to by the next test: the folder of a test that passed is removed."""
+    yield
+    logger = logging.getLogger('oadp')
+    for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+        logger.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope='session')
