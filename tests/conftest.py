@@ -21,7 +21,12 @@ GOLDEN = ROOT.parent / 'shared' / 'golden'
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not ON_GPU:
+    if ON_GPU:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.exit('no GPU is in sight; python -m oadp.doctor says what is', returncode=1)
+    else:
         skip = pytest.mark.skip(reason='needs a GPU: make test-gpu')
         for item in items:
             if 'gpu' in item.keywords:

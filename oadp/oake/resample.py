@@ -34,13 +34,14 @@ def crop_resize(image: Tensor, crops_xyxy: Tensor, resolution: int) -> Tensor:
         gives.
     """
     result = image.new_empty(len(crops_xyxy), 3, resolution, resolution)
+    if not len(crops_xyxy):
+        return result
     wh = crops_xyxy[:, 2:] - crops_xyxy[:, :2]
     resized = torch.tensor([transformed_size((w, h), resolution) for w, h in wh.tolist()])
-    resized = resized.view(-1, 2)  # of no crops as well
     groups = list(_groups(wh))
     # One copy for all groups, which does not wait for what the device is still at.
     numbers = torch.cat([crops_xyxy, wh, resized, torch.arange(len(wh))[:, None]], dim=1).long()
-    on_device = upload(numbers[torch.cat(groups)] if groups else numbers, image.device)
+    on_device = upload(numbers[torch.cat(groups)], image.device)
     for group, part in zip(groups, on_device.split([len(g) for g in groups]), strict=True):
         crops, lengths, sizes, index = part.split([4, 2, 2, 1], dim=1)
         pixels = _cut(image, crops, *wh[group].amax(dim=0).tolist())

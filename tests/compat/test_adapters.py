@@ -80,6 +80,7 @@ def test_numpy_aliases_reach_only_those_who_need_them() -> None:
         assert not hasattr(np, 'float')
 
 
+@pytest.mark.skipif(not hasattr(torch.amp, 'GradScaler'), reason='this torch has no other way')
 @pytest.mark.filterwarnings('error::FutureWarning')
 @pytest.mark.filterwarnings('ignore:.*CUDA is not available:UserWarning')
 def test_half_precision_is_not_taken_from_where_it_will_go() -> None:

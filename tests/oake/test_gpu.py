@@ -3,10 +3,9 @@
 import pathlib
 import re
 
-import numpy as np
 import pytest
 import torch
-from oake_world import CONFIGS, make_picture
+from oake_world import CONFIGS
 from pretend_gpu import GPU, pretend_gpu
 
 from oadp import features, runtime
@@ -15,8 +14,6 @@ from oadp.oake import command
 from oadp.oake.blocks import Blocks
 from oadp.oake.globals import Globals
 from oadp.oake.objects import Objects
-from oadp.oake.pixels import clip_transform, to_tensor
-from oadp.oake.resample import crop_resize
 
 TASKS = dict(globals=Globals, blocks=Blocks, objects=Objects)
 
@@ -60,20 +57,6 @@ def test_the_same_features_on_a_real_one(extract, small_world, kind):
     run_on_gpu(kind, small_world / 'gpu')
     expected = small_world / f'data/coco/oake/{kind}/val2017'
     assert_same_features(kind, small_world / 'gpu', expected)
-
-
-@pytest.mark.gpu
-def test_crops_are_those_of_pil():
-    rng = np.random.default_rng(0)
-    picture = make_picture((400, 300), rng)
-    corner, side = rng.uniform(-60, 300, (300, 2)), np.exp(rng.uniform(1, 6, (300, 2)))
-    boxes = torch.from_numpy(np.concatenate([corner, corner + side], axis=1)).round().int()
-    found = crop_resize(to_tensor(picture).to(GPU), boxes, 224).cpu()
-    expected = torch.stack(
-        [clip_transform(picture.crop(tuple(box)), 224) for box in boxes.tolist()]
-    )
-    difference = (found.int() - expected.int()).abs()
-    assert difference.max() <= 2 and difference.float().mean() < 0.5
 
 
 def test_a_mixture_of_devices_is_refused():

@@ -12,8 +12,10 @@ from oadp.oake.resample import crop_resize
 MAX_DIFFERENCE, MAX_MEAN_DIFFERENCE = 2, 0.5  # of 255
 
 
-def compare(picture: Image.Image, boxes: torch.Tensor, resolution: int) -> None:
-    result = crop_resize(to_tensor(picture), boxes, resolution)
+def compare(
+    picture: Image.Image, boxes: torch.Tensor, resolution: int, device: str = 'cpu'
+) -> None:
+    result = crop_resize(to_tensor(picture).to(device), boxes, resolution).cpu()
     expected = torch.stack(
         [clip_transform(picture.crop(tuple(box)), resolution) for box in boxes.tolist()]
     )
@@ -45,8 +47,9 @@ def test_cases(box, case):
     compare(picture, torch.tensor([box], dtype=torch.int32), 24)
 
 
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
 @pytest.mark.parametrize('resolution', [24, 224])
-def test_random_boxes(resolution):
+def test_random_boxes(resolution, device):
     """Groups of crops of unlike sizes; benchmarks/resample.py tries thousands."""
     rng = np.random.default_rng(resolution)
     num = 100 if resolution < 100 else 16
@@ -54,7 +57,7 @@ def test_random_boxes(resolution):
     side = np.exp(rng.uniform(np.log(3), np.log(400), (num, 1))) * rng.uniform(0.5, 1.5, (num, 2))
     corner = rng.uniform(-60, 200, (num, 2))
     boxes = np.concatenate([corner, corner + np.maximum(side, 1.5)], axis=1)
-    compare(picture, torch.from_numpy(boxes).round().int(), resolution)
+    compare(picture, torch.from_numpy(boxes).round().int(), resolution, device)
 
 
 def test_no_boxes():
