@@ -72,7 +72,7 @@ def detector_figures(root: pathlib.Path, lvis: bool) -> dict[str, Any]:
     for _ in range(NUM_STEPS):
         losses = detector.forward_train(**batch)
         figures['losses'].append(
-            {k: float(sum(v) if isinstance(v, list) else v) for k, v in losses.items()}
+            {k: float((sum(v) if isinstance(v, list) else v).detach()) for k, v in losses.items()}
         )
     detector._parse_losses(losses)[0].backward()
     figures['gradient_norms'] = {
