@@ -32,6 +32,13 @@ _reconstruct: Callable = np.empty(0).__reduce__()[0]  # type: ignore[assignment,
 _frombuffer: Callable = np.empty(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
 _scalar: Callable = np.float64(0).__reduce__()[0]  # type: ignore[assignment,index]
 
+_CONFIG_CLASSES = (
+    'mmcv.utils.config.ConfigDict',
+    'addict.addict.Dict',  # what mmcv's is made of
+    'todd.base.configs.Config',
+)
+"""Dictionaries with attribute access that training code leaves in ``meta``; read as plain ones."""
+
 _HAS_WEIGHTS_ONLY = 'weights_only' in inspect.signature(torch.load).parameters  # torch >= 1.13
 
 
@@ -45,8 +52,8 @@ def add_safe_globals() -> None:
     """Let ``torch.load(weights_only=True)`` read what training frameworks put beside the weights.
 
     mmcv keeps a ``meta`` dictionary and hooks' messages in a checkpoint: best scores as NumPy
-    scalars, arrays, times, sets. torch refuses them unless they are named. Does nothing where torch
-    has no such list (before 2.4).
+    scalars, arrays, times, sets, configs. torch refuses them unless they are named. Does nothing
+    where torch has no such list (before 2.4); configs need torch 2.6.
     """
     if not hasattr(torch.serialization, 'add_safe_globals'):
         return
@@ -69,8 +76,10 @@ def add_safe_globals() -> None:
         slice,
     ]
     both = [(f, f'{m}.{f.__name__}') for f in (_reconstruct, _scalar) for m in _NUMPY_MODULES]
+    # torch fills in no dictionaries but its own three kinds, even where a class is admitted.
+    configs = [(collections.OrderedDict, name) for name in _CONFIG_CLASSES]
     try:
-        torch.serialization.add_safe_globals([*plain, *both])
+        torch.serialization.add_safe_globals([*plain, *both, *configs])
     except (AttributeError, TypeError):  # torch 2.4 knows a function by its own name alone
         torch.serialization.add_safe_globals([*plain, _reconstruct, _scalar])
 
@@ -93,7 +102,7 @@ def load_tensors(path: str | os.PathLike | BinaryIO, map_location: Any = 'cpu') 
     add_safe_globals()
     options = {'weights_only': True} if _HAS_WEIGHTS_ONLY else {}
     try:
-        return torch.load(path, map_location=map_location, **options)
+        data = torch.load(path, map_location=map_location, **options)
     except pickle.UnpicklingError as e:
         if not zipfile.is_zipfile(path) and 'GLOBAL' not in str(e):
             raise ValueError(f'{path}: not a readable torch file ({_reason(e)})') from e
@@ -107,6 +116,28 @@ def load_tensors(path: str | os.PathLike | BinaryIO, map_location: Any = 'cpu') 
         if 'CUDA' in str(e):  # the file is not to blame
             raise
         raise ValueError(f'{path}: not a readable torch file ({_reason(e)})') from e
+    return _without_attributes(data, set())
+
+
+def _without_attributes(value: Any, seen: set[int]) -> Any:
+    """Turn what was read in place of a config into a plain dictionary, at any depth.
+
+    A config's items are read as attributes, too, and one named ``keys`` or ``items`` would stand
+    before the method. A state dict's only attribute, ``_metadata``, is kept.
+    """
+    if id(value) in seen:
+        return value
+    if isinstance(value, collections.OrderedDict) and vars(value).keys() - {'_metadata'}:
+        value = dict(collections.OrderedDict.items(value))
+    if isinstance(value, (dict, list)):
+        seen.add(id(value))
+        entries = dict.items(value) if isinstance(value, dict) else enumerate(value)
+        for key, item in list(entries):
+            if isinstance(item, (dict, list, tuple)):
+                value[key] = _without_attributes(item, seen)
+    elif type(value) is tuple:
+        value = tuple(_without_attributes(item, seen) for item in value)
+    return value
 
 
 def _reason(error: Exception) -> str:

@@ -105,6 +105,72 @@ def test_an_mmcv_runner_resumes(tmp_path: pathlib.Path) -> None:
     assert optimizer.state[model.weight]['momentum_buffer'].eq(1).all()
 
 
+def test_what_mmcv_saves_itself(tmp_path: pathlib.Path) -> None:
+    """A checkpoint by mmcv's own function, with all that mmcv 1.x and mmdet 2.x put in ``meta``."""
+    compat.install()
+    from mmcv import ConfigDict
+    from mmcv.runner import save_checkpoint
+
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    pipeline = [ConfigDict(type='Collect', keys=['img'], items=3, meta_keys=())]
+    plain = dict(
+        epoch=12,
+        iter=32000,
+        seed=3407,
+        exp_name='oadp_ov_coco.py',
+        env_info='sys.platform: linux\nPyTorch: 1.12.1',
+        config="model = dict(type='OADP')\n",
+        mmdet_version='2.25.2+0123456',
+        CLASSES=('person', 'cat'),
+        PALETTE=[(220, 20, 60), (119, 11, 32)],
+        hook_msgs=dict(best_score=np.float64(0.313), best_ckpt='best.pth', tries=np.int64(4)),
+        fp16=dict(loss_scaler=dict(scale=64.0, growth_factor=2.0)),
+        flags=np.array([True, False]),
+        small=np.float32(0.5),
+        yes=np.bool_(True),
+    )
+    nested = dict(data=dict(train=dict(pipeline=pipeline)), where=(ConfigDict(a=1), 2))
+    meta = ConfigDict(**plain, cfg=ConfigDict(nested), empty=ConfigDict())
+    save_checkpoint(model, str(tmp_path / 'a.pth'), optimizer=optimizer, meta=meta)
+
+    loaded = compat.load_tensors(tmp_path / 'a.pth')
+
+    found = loaded['meta']
+    assert type(found) is dict and {'time', 'mmcv_version'} <= set(found)
+    np.testing.assert_array_equal(found.pop('flags'), plain.pop('flags'))
+    assert {key: found[key] for key in plain} == plain
+    collect = found['cfg']['data']['train']['pipeline'][0]
+    assert dict(collect) == dict(type='Collect', keys=['img'], items=3, meta_keys=())
+    assert list(collect.keys()) == ['type', 'keys', 'items', 'meta_keys']
+    assert found['cfg']['where'] == ({'a': 1}, 2) and found['empty'] == {}
+    torch.testing.assert_close(dict(loaded['state_dict']), dict(model.state_dict()))
+    model.load_state_dict(loaded['state_dict'])
+    optimizer.load_state_dict(loaded['optimizer'])
+
+
+def test_a_config_that_holds_code_is_refused(tmp_path: pathlib.Path) -> None:
+    compat.install()
+    from mmcv import ConfigDict
+
+    made = tmp_path / 'made'
+    torch.save(dict(meta=ConfigDict(hook=Malicious(made))), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match='refused'):
+        compat.load_tensors(tmp_path / 'a.pth')
+    assert not made.exists()
+
+
+def test_a_config_of_todd(tmp_path: pathlib.Path) -> None:
+    compat.install()
+    import todd
+
+    torch.save(dict(meta=todd.Config(a=1, b=[dict(keys=2)])), tmp_path / 'a.pth')
+    meta = compat.load_tensors(tmp_path / 'a.pth')['meta']
+    assert meta == dict(a=1, b=[dict(keys=2)])
+
+
 @pytest.mark.parametrize('key', ['state_dict', 'meta'])
 def test_code_is_refused_and_not_run(tmp_path: pathlib.Path, key: str) -> None:
     made = tmp_path / 'made'
