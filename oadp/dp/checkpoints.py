@@ -1,7 +1,8 @@
 """Reading and writing weights: safely, with a short account of what did not fit, and atomically."""
 
-__all__ = ['computes_in_half', 'load_detector', 'load_weights', 'save_checkpoint']
+__all__ = ['computes_in_half', 'load_detector', 'load_run', 'load_weights', 'save_checkpoint']
 
+import dataclasses
 import logging
 import os
 import pathlib
@@ -22,6 +23,50 @@ _LISTED = 5
 _STEPS = '._steps'
 """Counts what a loss has seen; a model that does not learn has no use for it."""
 
+_IGNORED = (_STEPS, '._embeddings', 'roi_head._lambda')
+"""Ends of keys that a checkpoint may have, to no effect: the authors' code saves the text embeddings,
+which are read from the prompt files, and the exponents of the score fusion, which are parameters."""
+
+_DISTILLER = '_distiller.'
+_TRAINING_ONLY = ('_global_head.', 'roi_head._block_head.', _DISTILLER)
+"""Begins of the keys of parts that inference does not use."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Comparison:
+    """How the keys of a checkpoint compare with those of a model; all are lists of keys.
+
+    Attributes:
+        fitting: in both, of the same shape.
+        misfits: in both, of another shape.
+        lacking: of the model alone, and needed.
+        untrained: of the model alone, in parts that only training uses.
+        surplus: of the checkpoint alone.
+        left_out: of the checkpoint alone, in parts that only training uses.
+    """
+
+    fitting: list[str]
+    misfits: list[str]
+    lacking: list[str]
+    untrained: list[str]
+    surplus: list[str]
+    left_out: list[str]
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> '_Comparison':
+        """Compare, apart from the keys that no model needs or reads."""
+        common = [k for k in state if k in own]
+        lacking = [k for k in own if k not in state]
+        surplus = [k for k in state if k not in own and not k.endswith(_IGNORED)]
+        return cls(
+            fitting=[k for k in common if state[k].shape == own[k].shape],
+            misfits=[k for k in common if state[k].shape != own[k].shape],
+            lacking=[k for k in lacking if not k.startswith(_TRAINING_ONLY)],
+            untrained=[k for k in lacking if k.startswith(_TRAINING_ONLY)],
+            surplus=[k for k in surplus if not k.startswith(_TRAINING_ONLY)],
+            left_out=[k for k in surplus if k.startswith(_TRAINING_ONLY)],
+        )
+
 
 def load_weights(
     model: nn.Module,
@@ -32,7 +77,8 @@ def load_weights(
 ) -> None:
     """Load a checkpoint of mmcv's format, or a plain state dict, into a model.
 
-    Keys that are unexpected, or missing with ``skip_misfits``, are logged, as a short list.
+    Keys that only the checkpoint has are logged, as a short list; so are those that only the model
+    has, where they belong to the global head or the block head, which inference does not use.
 
     Args:
         model: the model.
@@ -45,33 +91,91 @@ def load_weights(
         ValueError: not a checkpoint, or not of this model.
     """
     logger = logger or runtime.get_logger()
-    state = _state_dict(load_tensors(path), path)
-    own = model.state_dict()
-    misfits = [k for k in state if k in own and state[k].shape != own[k].shape]
-    if misfits and not skip_misfits:
-        shapes = [f'{k}: {tuple(state[k].shape)}, not {tuple(own[k].shape)}' for k in misfits]
-        raise ValueError(f'{path}: not a checkpoint of this config; {_short_list(shapes)}')
-    fitting = {k: v for k, v in state.items() if k in own and k not in misfits}
-    if not fitting:
+    state, own = _state_dict(load_tensors(path), path), model.state_dict()
+    found = _Comparison.of(state, own)
+    if found.misfits and not skip_misfits:
+        raise ValueError(f'{path}: not a checkpoint of this config; {_shapes(found, state, own)}')
+    if not found.fitting:
         raise ValueError(
             f'{path}: none of its keys is one of the model; it has {_short_list(sorted(state))}, '
             f'the model {_short_list(sorted(own))}'
         )
-    # mmcv saves buffers that are not persistent, too: here, the text embeddings.
-    known = set(own) | {name for name, _ in model.named_buffers()}
-    lacking = [k for k in own if k not in state and not k.endswith(_STEPS)]
-    surplus = [k for k in state if k not in known and not k.endswith(_STEPS)]
-    if lacking and not skip_misfits:
+    if found.lacking and not skip_misfits:
         raise ValueError(
-            f'{path}: not a checkpoint of this config; {len(lacking)} keys missing: '
-            f'{_short_list(lacking)}; {len(surplus)} keys unexpected: {_short_list(surplus)}'
+            f'{path}: not a checkpoint of this config; {len(found.lacking)} keys missing: '
+            f'{_short_list(found.lacking)}; {len(found.surplus)} keys unexpected: '
+            f'{_short_list(found.surplus)}'
         )
-    model.load_state_dict(fitting, strict=False)
-    faults = {'missing': lacking, 'unexpected': surplus, 'of another shape': misfits}
-    for fault, keys in faults.items():
+    model.load_state_dict({k: state[k] for k in found.fitting}, strict=False)
+    lacking = found.lacking + (found.untrained if skip_misfits else [])
+    for fault, keys in {
+        'missing': [k for k in lacking if not k.endswith(_STEPS)],
+        'unexpected': found.surplus,
+        'of another shape': found.misfits,
+    }.items():
         if keys:
             logger.warning('%s: %d keys %s: %s', path, len(keys), fault, _short_list(keys))
-    logger.info('%s: loaded %d of %d tensors of the model', path, len(fitting), len(own))
+    if not skip_misfits:
+        _report_parts(path, found.untrained, 'missing', logger)
+    _report_parts(path, found.left_out, 'unexpected', logger)
+    logger.info('%s: loaded %d of %d tensors of the model', path, len(found.fitting), len(own))
+
+
+def _report_parts(
+    path: str | os.PathLike, keys: Sequence[str], fault: str, logger: logging.Logger
+) -> None:
+    keys = [k for k in keys if not k.startswith(_DISTILLER) and not k.endswith(_STEPS)]
+    parts = [p.strip('.') for p in _TRAINING_ONLY if any(k.startswith(p) for k in keys)]
+    if parts:
+        logger.info(
+            '%s: %d keys of %s %s; inference does not use them',
+            path,
+            len(keys),
+            ' and '.join(parts),
+            fault,
+        )
+
+
+def load_run(
+    model: nn.Module, path: str | os.PathLike, logger: logging.Logger | None = None
+) -> dict[str, Any]:
+    """Load the weights of a run that is to go on; return the whole checkpoint.
+
+    Args:
+        model: the model, whose every tensor must be in the checkpoint.
+        path: a checkpoint of this project's training, or of the authors'.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint, or its keys are not those of this model.
+    """
+    logger = logger or runtime.get_logger()
+    data = load_tensors(path)
+    state, own = _state_dict(data, path), model.state_dict()
+    found = _Comparison.of(state, own)
+    faults = {
+        'missing': found.lacking + found.untrained,
+        'unexpected': found.surplus + found.left_out,
+    }
+    listed = [f'{len(v)} keys {k}: {_short_list(v)}' for k, v in faults.items() if v]
+    if found.misfits:
+        listed.append(_shapes(found, state, own))
+    if listed:
+        raise ValueError(
+            f'{path}: not of a run of this config; {"; ".join(listed)}. Resume with the config '
+            'of that run, or start from its weights with .trainer.load_from'
+        )
+    model.load_state_dict({k: state[k] for k in found.fitting})
+    ignored = [k for k in state if k not in own]
+    if ignored:
+        logger.info('%s: %d keys are not needed: %s', path, len(ignored), _short_list(ignored))
+    return data
+
+
+def _shapes(found: _Comparison, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    return _short_list(
+        [f'{k}: {tuple(state[k].shape)}, not {tuple(own[k].shape)}' for k in found.misfits]
+    )
 
 
 def _state_dict(data: Any, path: str | os.PathLike) -> dict[str, Tensor]:
@@ -91,7 +195,7 @@ def load_detector(
 ) -> nn.Module:
     """A trained detector, in evaluation mode.
 
-    On a GPU it computes in fp16 where ``validator.fp16`` is not None.
+    It computes in float32, as the authors' does; on a GPU, in fp16 where ``validator.fp16`` is on.
 
     Args:
         config: a whole loaded config, also one of mmdet's, which has no ``validator``.
@@ -106,9 +210,12 @@ def load_detector(
 
 
 def computes_in_half(config: Mapping[str, Any], device: torch.device) -> bool:
-    """Whether a detector of this config is evaluated in fp16 on this device."""
+    """Whether a detector of this config is evaluated in fp16 on this device.
+
+    ``validator.fp16`` is on where it is true or a dictionary, as in mmdet even an empty one.
+    """
     fp16 = (config.get('validator') or {}).get('fp16')
-    return device.type == 'cuda' and fp16 is not None
+    return device.type == 'cuda' and (isinstance(fp16, Mapping) or bool(fp16))
 
 
 def save_checkpoint(path: str | os.PathLike, data: Mapping[str, Any], *, link: bool = True) -> None:

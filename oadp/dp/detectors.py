@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from mmdet.models import DETECTORS, TwoStageDetector
 from todd import Config
-from todd.base import has_
 from todd.distillers import SelfDistiller, Student
 from torch import Tensor
 
 from ..categories import Categories, get_categories
 from .bind import bind_categories
+from .distillation import check_distiller, without_unused
 from .heads import GlobalHead
 
 Losses = dict[str, Any]
@@ -31,12 +31,16 @@ class ViLD(TwoStageDetector, Student[SelfDistiller]):
     Args:
         roi_head: config of the RoI head; ``num_classes=None`` is filled in from the categories.
         categories: the category set, or its name, or the path of its JSON file.
-        distiller: config of todd's ``SelfDistiller``; None for a detector that no one teaches.
+        distiller: config of todd's ``SelfDistiller``; None for a detector that no one teaches. An
+            entry of its ``losses`` that is None is left out, with the hooks that it alone uses.
         args, kwargs: mmdet's ``TwoStageDetector``.
 
+    Attributes:
+        hooked_parts: paths of the modules whose outputs a distillation loss is computed from.
+
     Raises:
-        ValueError: ``num_classes`` contradicts the categories, a prompt file lacks names, or the
-            distiller hooks what is not there.
+        ValueError: ``num_classes`` contradicts the categories, a prompt file lacks names, or a
+            distillation loss asks for what is not there.
     """
 
     def __init__(
@@ -52,17 +56,19 @@ class ViLD(TwoStageDetector, Student[SelfDistiller]):
         self.CLASSES = categories.all_
         self._lessons: dict[str, set[str]] = {}  # what each loss is computed from
         self._asked: set[str] = set()  # features of the batch, and hooks
+        self.hooked_parts: tuple[str, ...] = ()
         if distiller is not None:
             self._build_distiller(distiller)
 
     def _build_distiller(self, distiller: Mapping[str, Any]) -> None:
-        paths = {k: v['action']['path'] for k, v in distiller.get('student_hooks', {}).items()}
-        astray = {k: path for k, path in paths.items() if not has_(self, path)}
-        if astray:
-            raise ValueError(
-                f'distiller.student_hooks: {type(self).__name__} has no such parts: {astray}'
-            )
+        distiller = without_unused(distiller)
+        check_distiller(self, distiller)
+        if not distiller['losses']:
+            return
         Student.__init__(self, Config(distiller))
+        self.hooked_parts = tuple(
+            hook['action']['path'] for hook in distiller['student_hooks'].values()
+        )
         self._lessons = {loss.name: loss.spec.inputs for loss in self.distiller['losses']}
         adapts = self.distiller['adapts'].spec
         self._asked = adapts.inputs.union(*self._lessons.values()) - adapts.outputs
@@ -176,21 +182,23 @@ class OADP(ViLD):
 
     Args:
         global_head: config of ``GlobalHead``; ``out_features=None`` of its classifier is filled in
-            from the categories.
+            from the categories. None leaves it out.
         args, kwargs: see ``ViLD``.
     """
 
     def __init__(
         self,
         *args,
-        global_head: Mapping[str, Any],
+        global_head: Mapping[str, Any] | None = None,
         categories: Categories | str,
         distiller: Mapping[str, Any] | None = None,
         **kwargs,
     ) -> None:
         categories = _look_up(categories)
         super().__init__(*args, categories=categories, **kwargs)
-        self._global_head = GlobalHead(**bind_categories(global_head, categories))
+        self._global_head = (
+            None if global_head is None else GlobalHead(**bind_categories(global_head, categories))
+        )
         if distiller is not None:
             self._build_distiller(distiller)
 
@@ -234,7 +242,8 @@ class OADP(ViLD):
                 block_labels=block_labels,
             )
         )
-        losses.update(self._global_head.forward_train(features, gt_labels))
+        if self._global_head is not None:
+            losses.update(self._global_head.forward_train(features, gt_labels))
         losses.update(
             self._learn(clip_objects=clip_objects, clip_blocks=clip_blocks, clip_global=clip_global)
         )

@@ -64,28 +64,30 @@ class Shared2FCBlockBBoxHead(Shared2FCBBoxHead):
     """The block head: which categories a block of the image holds, and CLIP's view of it.
 
     Args:
-        loss: a todd loss of (logits, targets).
+        loss: a todd loss of (logits, targets); None leaves the labels to the distillation.
         topk: how many categories a block the logged recall looks at.
     """
 
-    def __init__(self, *args, loss: Mapping[str, Any], topk: int = 5, **kwargs) -> None:
+    def __init__(self, *args, loss: Mapping[str, Any] | None, topk: int = 5, **kwargs) -> None:
         super().__init__(*args, with_reg=False, **kwargs)
-        self._loss = build_loss(loss)
+        self._loss = None if loss is None else build_loss(loss)
         self._topk = topk
+        if loss is None:
+            self.fc_cls._bg_embedding.requires_grad_(False)  # no loss reaches it
 
     @force_fp32(apply_to=('cls_score',))
     def loss(self, cls_score: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The multi-label loss.
+        """The multi-label loss, where there is one, and the recall.
 
         Args:
             cls_score: (n, C + 1) logits; the background's has no part in it.
             labels: (n, C) bool.
         """
         logits = cls_score[:, :-1]
-        return dict(
-            loss_block=self._loss(logits, labels),
-            recall_block=topk_recall(logits, labels, self._topk),
-        )
+        losses = dict(recall_block=topk_recall(logits, labels, self._topk))
+        if self._loss is not None:
+            losses['loss_block'] = self._loss(logits, labels)
+        return losses
 
 
 class GlobalHead(BaseModule):
@@ -93,21 +95,21 @@ class GlobalHead(BaseModule):
 
     Args:
         classifier: a linear layer for mmdet's ``build_linear_layer``, without a background.
-        loss: a todd loss of (logits, targets).
+        loss: a todd loss of (logits, targets); None leaves the labels to the distillation.
         topk: how many categories an image the logged recall looks at.
     """
 
     def __init__(
         self,
         classifier: Mapping[str, Any],
-        loss: Mapping[str, Any],
+        loss: Mapping[str, Any] | None,
         topk: int = 20,
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.fp16_enabled = False
         self._classifier = build_linear_layer(classifier)
-        self._loss = build_loss(loss)
+        self._loss = None if loss is None else build_loss(loss)
         self._topk = topk
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -117,7 +119,7 @@ class GlobalHead(BaseModule):
     def forward_train(
         self, features: Sequence[Tensor], gt_labels: Sequence[Tensor]
     ) -> dict[str, Tensor]:
-        """The multi-label loss with the labels of each image's boxes, as annotated."""
+        """The multi-label loss with the labels of each image's boxes, as annotated, and the recall."""
         logits = self(features)
         targets = torch.zeros_like(logits, dtype=torch.bool)
         for row, labels in zip(targets, gt_labels, strict=True):
@@ -126,7 +128,7 @@ class GlobalHead(BaseModule):
 
     @force_fp32(apply_to=('logits',))
     def loss(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return dict(
-            loss_global=self._loss(logits, targets),
-            recall_global=topk_recall(logits, targets, self._topk),
-        )
+        losses = dict(recall_global=topk_recall(logits, targets, self._topk))
+        if self._loss is not None:
+            losses['loss_global'] = self._loss(logits, targets)
+        return losses

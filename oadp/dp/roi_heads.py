@@ -239,18 +239,19 @@ class OADPRoIHead(ViLDEnsembleRoIHead):
     """Box, object and block heads: the middle and the fine level of the pyramid.
 
     Args:
-        block_head: config of the block head; what it does not name is as in ``bbox_head``.
+        block_head: config of the block head; what it does not name is as in ``bbox_head``. None
+            leaves it out.
     """
 
     def __init__(
         self,
         *args,
         bbox_head: Mapping[str, Any],
-        block_head: Mapping[str, Any],
+        block_head: Mapping[str, Any] | None = None,
         **kwargs,
     ) -> None:
         super().__init__(*args, bbox_head=bbox_head, **kwargs)
-        self._block_head = build_head({**bbox_head, **block_head})
+        self._block_head = None if block_head is None else build_head({**bbox_head, **block_head})
 
     def forward_train(
         self,
@@ -267,8 +268,10 @@ class OADPRoIHead(ViLDEnsembleRoIHead):
             block_labels: each image's (m, C) bool, which categories a block holds.
 
         Raises:
-            ValueError: the batch lacks either.
+            ValueError: there is a block head, and the batch lacks either.
         """
+        if self._block_head is None:
+            return super().forward_train(x, *args, **kwargs)
         if block_bboxes is None or block_labels is None:
             raise ValueError(
                 'the block head asks for block_bboxes and block_labels, which the batch lacks: '

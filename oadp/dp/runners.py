@@ -17,7 +17,7 @@ from mmcv.runner.checkpoint import weights_to_cpu
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..runtime import World
-from .checkpoints import save_checkpoint
+from .checkpoints import load_run, save_checkpoint
 from .inference import predict
 from .loaders import seed_everything
 
@@ -63,18 +63,17 @@ class _Resumable:
         name = (filename_tmpl or self._FILE).format(self._done())
         save_checkpoint(pathlib.Path(out_dir) / name, data, link=create_symlink)
 
-    def resume(
-        self, checkpoint: str, resume_optimizer: bool = True, map_location: Any = 'cpu'
-    ) -> None:
-        """Take up a run where a checkpoint left it.
+    def resume(self, checkpoint: str) -> None:
+        """Take up a run where a checkpoint left it, this project's or the authors'.
 
         The learning rate is the config's, at the step: a checkpoint of a run on another number of
         processes does not bring its own.
 
         Raises:
-            ValueError: a checkpoint without the state of a run, such as released weights.
+            ValueError: a checkpoint without the state of a run, such as released weights, or of
+                another config.
         """
-        data = self.load_checkpoint(checkpoint, map_location=map_location, strict=True)
+        data = load_run(self.model.module, checkpoint, self.logger)
         meta = data.get('meta', {})
         if 'optimizer' not in data or not {'epoch', 'iter'} <= set(meta):
             raise ValueError(
@@ -84,11 +83,10 @@ class _Resumable:
         self._epoch = meta['epoch']
         self._iter = meta['iter'] + self._STEPS_AFTER_SAVED
         self.meta.update({k: meta[k] for k in ('fp16', 'hook_msgs') if k in meta})
-        if resume_optimizer:
-            rates = [group['lr'] for group in self.optimizer.param_groups]
-            self.optimizer.load_state_dict(data['optimizer'])
-            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-                group['initial_lr'] = rate
+        rates = [group['lr'] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(data['optimizer'])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group['initial_lr'] = rate
         self.logger.info('resumed %s: epoch %d, step %d', checkpoint, self.epoch, self.iter)
 
 

@@ -21,6 +21,7 @@ from ..runtime import World
 from .build import build_detector
 from .checkpoints import load_weights
 from .datasets import build_dataset
+from .distillation import untaught_heads
 from .loaders import build_train_loader, build_val_loader, seed_everything
 from .runners import RUNNERS, EvaluationHook, SeedHook
 
@@ -124,6 +125,12 @@ def _build_model(
 ) -> nn.Module:
     seed_everything(trainer['seed'])
     model = build_detector(config)
+    for key, head in untaught_heads(model).items():
+        logger.warning(
+            'model.%s: no loss trains it, so it stays at its initial weights; None leaves it out',
+            key,
+        )
+        head.requires_grad_(False)  # several processes wait for a gradient of what requires one
     # mmcv lists the initialisation of each parameter.
     get_mmcv_logger('mmcv').setLevel(logging.WARNING)
     _check_pretrained(model, logger)

@@ -30,4 +30,4 @@ trainer = dict(
     seed=3407,
 )
 
-validator = dict(fp16=dict())
+validator = dict(fp16=False)  # testing computes in float32; True: in fp16, on a GPU alone
