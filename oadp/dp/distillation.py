@@ -4,7 +4,7 @@ An ablation names what it does without, ``losses=dict(loss_clip_global=None)``, 
 hooks that no loss uses go with it.
 """
 
-__all__ = ['check_distiller', 'untaught_heads', 'without_unused']
+__all__ = ['check_distiller', 'untrained_heads', 'without_unused']
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -84,7 +84,7 @@ def check_distiller(detector: nn.Module, distiller: Mapping[str, Any]) -> None:
         raise ValueError('model.distiller: ' + '; '.join(faults))
 
 
-def untaught_heads(detector: nn.Module) -> dict[str, nn.Module]:
+def untrained_heads(detector: nn.Module) -> dict[str, nn.Module]:
     """Return the heads beside the box head that nothing trains, by their keys in the config.
 
     The object head has no loss of its own; the others may be without one.
@@ -94,8 +94,8 @@ def untaught_heads(detector: nn.Module) -> dict[str, nn.Module]:
     for attribute, key in _HEADS.items():
         owner = getattr(detector, 'roi_head', None) if key.startswith('roi_head.') else detector
         head = getattr(owner, attribute, None)
-        is_taught = any(f'.{attribute}.' in path for path in paths)
-        if head is not None and getattr(head, '_loss', None) is None and not is_taught:
+        is_distilled = any(f'.{attribute}.' in path for path in paths)
+        if head is not None and getattr(head, '_loss', None) is None and not is_distilled:
             found[key] = head
     return found
 

@@ -21,7 +21,7 @@ from ..runtime import World
 from .build import build_detector
 from .checkpoints import load_weights
 from .datasets import build_dataset
-from .distillation import untaught_heads
+from .distillation import untrained_heads
 from .loaders import build_train_loader, build_val_loader, seed_everything
 from .runners import RUNNERS, EvaluationHook, SeedHook
 
@@ -125,7 +125,7 @@ def _build_model(
 ) -> nn.Module:
     seed_everything(trainer['seed'])
     model = build_detector(config)
-    for key, head in untaught_heads(model).items():
+    for key, head in untrained_heads(model).items():
         logger.warning(
             'model.%s: no loss trains it, so it stays at its initial weights; None leaves it out',
             key,

@@ -7,7 +7,7 @@ import torch
 
 from oadp.config import to_plain
 from oadp.dp import build_detector
-from oadp.dp.distillation import untaught_heads, without_unused
+from oadp.dp.distillation import untrained_heads, without_unused
 
 EVERYTHING = {
     'loss_clip_objects', 'loss_clip_blocks', 'loss_clip_block_relations', 'loss_clip_global',
@@ -17,29 +17,29 @@ EVERYTHING = {
 BLOCK_LOSSES = dict(loss_clip_blocks=None, loss_clip_block_relations=None)
 
 
-def lesson(**losses: None) -> dict:
+def losses_without(**losses: None) -> dict:
     return dict(distiller=dict(losses=losses))
 
 
 @pytest.mark.parametrize(
     ('change', 'gone'),
     [
-        (lesson(loss_clip_objects=None), {'loss_clip_objects'}),
-        (lesson(loss_clip_blocks=None), {'loss_clip_blocks'}),
-        (lesson(loss_clip_block_relations=None), {'loss_clip_block_relations'}),
-        (lesson(loss_clip_global=None), {'loss_clip_global'}),
+        (losses_without(loss_clip_objects=None), {'loss_clip_objects'}),
+        (losses_without(loss_clip_blocks=None), {'loss_clip_blocks'}),
+        (losses_without(loss_clip_block_relations=None), {'loss_clip_block_relations'}),
+        (losses_without(loss_clip_global=None), {'loss_clip_global'}),
         (dict(roi_head=dict(block_head=dict(loss=None))), {'loss_block'}),
         (dict(global_head=dict(loss=None)), {'loss_global'}),
         (
-            dict(global_head=None, **lesson(loss_clip_global=None)),
+            dict(global_head=None, **losses_without(loss_clip_global=None)),
             {'loss_clip_global', 'loss_global', 'recall_global'},
         ),
         (
-            dict(roi_head=dict(block_head=None), **lesson(**BLOCK_LOSSES)),
+            dict(roi_head=dict(block_head=None), **losses_without(**BLOCK_LOSSES)),
             {*BLOCK_LOSSES, 'loss_block', 'recall_block'},
         ),
         (
-            dict(roi_head=dict(object_head=None), **lesson(loss_clip_objects=None)),
+            dict(roi_head=dict(object_head=None), **losses_without(loss_clip_objects=None)),
             {'loss_clip_objects'},
         ),
         (dict(distiller=None), {k for k in EVERYTHING if 'clip' in k}),
@@ -47,7 +47,7 @@ def lesson(**losses: None) -> dict:
             dict(
                 global_head=None,
                 roi_head=dict(object_head=None, block_head=None),
-                **lesson(loss_clip_objects=None, loss_clip_global=None, **BLOCK_LOSSES),
+                **losses_without(loss_clip_objects=None, loss_clip_global=None, **BLOCK_LOSSES),
             ),
             {k for k in EVERYTHING if 'clip' in k or 'block' in k or 'global' in k},
         ),
@@ -65,10 +65,10 @@ def test_left_out(tiny_config, tiny_batch, change: dict, gone: set[str]):
     assert set(losses) == EVERYTHING - gone
     total, _ = detector._parse_losses(losses)
     total.backward()
-    untaught = untaught_heads(detector)
+    untrained = untrained_heads(detector)
     idle = [n for n, p in detector.named_parameters() if p.requires_grad and p.grad is None]
-    assert bool(idle) == bool(untaught)
-    for head in untaught.values():
+    assert bool(idle) == bool(untrained)
+    for head in untrained.values():
         head.requires_grad_(False)
     assert not [n for n, p in detector.named_parameters() if p.requires_grad and p.grad is None]
     meta = dict(img_shape=(64, 96, 3), scale_factor=torch.ones(4).numpy())
@@ -84,26 +84,29 @@ def test_left_out(tiny_config, tiny_batch, change: dict, gone: set[str]):
     ('change', 'keys'),
     [
         (dict(), set()),
-        (lesson(loss_clip_objects=None), {'roi_head.object_head'}),
-        (lesson(**BLOCK_LOSSES), set()),  # its labels teach it
+        (losses_without(loss_clip_objects=None), {'roi_head.object_head'}),
+        (losses_without(**BLOCK_LOSSES), set()),  # its labels train it
         (
-            dict(roi_head=dict(block_head=dict(loss=None)), **lesson(**BLOCK_LOSSES)),
+            dict(roi_head=dict(block_head=dict(loss=None)), **losses_without(**BLOCK_LOSSES)),
             {'roi_head.block_head'},
         ),
-        (dict(global_head=dict(loss=None), **lesson(loss_clip_global=None)), {'global_head'}),
+        (
+            dict(global_head=dict(loss=None), **losses_without(loss_clip_global=None)),
+            {'global_head'},
+        ),
         (dict(global_head=dict(loss=None)), set()),
     ],
 )
 def test_heads_that_nothing_trains(tiny_config, change: dict, keys: set[str]):
     tiny_config.model.update(change)
-    assert set(untaught_heads(build_detector(tiny_config))) == keys
+    assert set(untrained_heads(build_detector(tiny_config))) == keys
 
 
 def test_training_says_which_head_nothing_trains(tiny_config, caplog):
     from oadp.dp.training import _build_model
     from oadp.runtime import World
 
-    tiny_config.model.update(lesson(loss_clip_objects=None))
+    tiny_config.model.update(losses_without(loss_clip_objects=None))
     world = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
     model = _build_model(tiny_config, dict(seed=0), world, logging.getLogger('test')).module
     assert not any(p.requires_grad for p in model.roi_head._object_head.parameters())

@@ -1,0 +1,36 @@
+"""Ablation on OV-COCO: blocks with their relations and the whole image, without objects.
+
+    (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train ablations/blocks_global configs/dp/ablations/blocks_global.py
+
+Needs what `../oadp_ov_coco.py` needs, and of the features the globals and blocks. Without an object
+head the score is that of the box head.
+Expected: not run; no figure is published for this file. docs/method.md has all rows.
+"""
+
+_base_ = ['../oadp_ov_coco.py']
+
+model = dict(
+    roi_head=dict(object_head=None),
+    distiller=dict(losses=dict(loss_clip_objects=None)),
+)
+
+trainer = dict(
+    dataloader=dict(
+        dataset=dict(
+            pipeline={
+                2: dict(objects=None),  # LoadCLIPFeatures
+                8: dict(
+                    keys=[
+                        'img',
+                        'gt_bboxes',
+                        'gt_labels',
+                        'clip_global',
+                        'clip_blocks',
+                        'block_bboxes',
+                        'block_labels',
+                    ],
+                ),
+            },
+        ),
+    ),
+)

@@ -1,0 +1,33 @@
+"""Ablation on OV-COCO: objects alone, without blocks and the whole image.
+
+    (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train ablations/objects configs/dp/ablations/objects.py
+
+Needs what `../oadp_ov_coco.py` needs, and of the features the objects alone. It differs from
+`../vild_ov_coco.py` in prompts and temperatures, and in the learning rate of the box head.
+Expected: not run; no figure is published for this file. docs/method.md has all rows.
+"""
+
+_base_ = ['../oadp_ov_coco.py']
+
+model = dict(
+    roi_head=dict(block_head=None),
+    global_head=None,
+    distiller=dict(
+        losses=dict(
+            loss_clip_blocks=None,
+            loss_clip_block_relations=None,
+            loss_clip_global=None,
+        ),
+    ),
+)
+
+trainer = dict(
+    dataloader=dict(
+        dataset=dict(
+            pipeline={
+                2: dict(globals_=None, blocks=None),  # LoadCLIPFeatures
+                8: dict(keys=['img', 'gt_bboxes', 'gt_labels', 'clip_objects', 'object_bboxes']),
+            },
+        ),
+    ),
+)

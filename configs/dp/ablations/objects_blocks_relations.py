@@ -1,0 +1,36 @@
+"""Ablation on OV-COCO: objects, blocks and their relations, without the whole image.
+
+    (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train ablations/objects_blocks_relations configs/dp/ablations/objects_blocks_relations.py
+
+Needs what `../oadp_ov_coco.py` needs, and of the features the objects and blocks.
+Expected: not run; no figure is published for this file. docs/method.md has all rows.
+"""
+
+_base_ = ['../oadp_ov_coco.py']
+
+model = dict(
+    global_head=None,
+    distiller=dict(losses=dict(loss_clip_global=None)),
+)
+
+trainer = dict(
+    dataloader=dict(
+        dataset=dict(
+            pipeline={
+                2: dict(globals_=None),  # LoadCLIPFeatures
+                8: dict(
+                    keys=[
+                        'img',
+                        'gt_bboxes',
+                        'gt_labels',
+                        'clip_blocks',
+                        'block_bboxes',
+                        'block_labels',
+                        'clip_objects',
+                        'object_bboxes',
+                    ],
+                ),
+            },
+        ),
+    ),
+)
