@@ -37,9 +37,9 @@ def make_world(root: pathlib.Path, lvis: bool = False) -> pathlib.Path:
         write_json(root / f'{split}.json', _annotations(images, split))
         for image in images:
             _write_features(root / 'oake', split, image)
-    config = _config(root, lvis)
+    shipped = ROOT / f'configs/dp/{"oadp_ov_lvis" if lvis else "oadp_ov_coco"}.py'
     path = root / ('ov_lvis.py' if lvis else 'ov_coco.py')
-    dump_config(config, path)
+    dump_config(thin_config(root, shipped), path)
     return path
 
 
@@ -115,8 +115,10 @@ def _write_features(root: pathlib.Path, split: str, image: dict) -> None:
         open_store(root / kind / split, kind).write(image['id'], record)
 
 
-def _config(root: pathlib.Path, lvis: bool) -> Any:
-    config = load_config(ROOT / f'configs/dp/{"oadp_ov_lvis" if lvis else "oadp_ov_coco"}.py')
+def thin_config(root: pathlib.Path, path: pathlib.Path) -> Any:
+    """A config of a detector, with few channels, for the data under ``root``."""
+    config = load_config(path)
+    lvis = config.categories == 'lvis'
     config.categories = str(root / 'categories.json')
     trainer, validator = config.trainer, config.validator
     dataset = trainer.dataloader.dataset
@@ -128,7 +130,8 @@ def _config(root: pathlib.Path, lvis: bool) -> Any:
     load = train.pipeline[2]
     load.default = dict(task_name='train', val_task_name='val')
     for key, kind in (('globals_', 'globals'), ('blocks', 'blocks'), ('objects', 'objects')):
-        load[key] = dict(data_root=str(root / 'oake' / kind))
+        if load.get(key) is not None:
+            load[key] = dict(data_root=str(root / 'oake' / kind))
     train.pipeline[3].img_scale = [(96, 64), (96, 80)]
     val.pipeline[1].img_scale = (96, 64)
     trainer.dataloader.workers_per_gpu = validator.dataloader.workers_per_gpu = 0
@@ -149,15 +152,14 @@ def _shrink(model: Any, prompts: str, lvis: bool) -> None:
     roi_head = model.roi_head
     roi_head.bbox_roi_extractor.out_channels = 16
     roi_head.bbox_head.update(dict(in_channels=16, fc_out_channels=32, conv_out_channels=16))
-    for classifier in (
-        roi_head.bbox_head.cls_predictor_cfg,
-        roi_head.object_head.get('cls_predictor_cfg'),
-        roi_head.block_head.get('cls_predictor_cfg'),
-        model.global_head.classifier,
-    ):
+    heads = [roi_head.bbox_head, roi_head.object_head, roi_head.get('block_head')]
+    classifiers = [head and head.get('cls_predictor_cfg') for head in heads]
+    if model.get('global_head') is not None:
+        classifiers.append(model.global_head.classifier)
+        model.global_head.classifier.in_features = 16
+    for classifier in classifiers:
         if classifier is not None:
             classifier.type, classifier.prompts = 'ViLDClassifier', prompts
-    model.global_head.classifier.in_features = 16
     if lvis:
         roi_head.mask_roi_extractor.out_channels = 16
         roi_head.mask_head.update(dict(num_convs=1, in_channels=16, conv_out_channels=16))
