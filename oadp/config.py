@@ -1,8 +1,8 @@
 """Config files: load, override, write back.
 
-Configs are Python files with ``_base_`` inheritance, read by ``todd.Config``. Three things are added:
+Configs are Python files with ``_base_`` inheritance, read by ``todd.Config``. Four things are added:
 ``_delete_`` works in files, as in mmcv's; an override must name something that exists, so that a typing
-error is not a silent no-op; and a config can be turned into plain containers for libraries that look
+error is not a silent no-op; values in the authors' spelling are translated; and a config can be turned into plain containers for libraries that look
 into a ``dict`` from C.
 """
 
@@ -16,8 +16,9 @@ import pprint
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from . import runtime
 from .atomic import atomic_write
-from .compat import quiet_imports
+from .compat import quiet_imports, translate_config
 
 with quiet_imports():
     import todd
@@ -31,6 +32,8 @@ _PLAIN = '_'
 
 def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> todd.Config:
     """Read a config file and apply overrides.
+
+    Values in the spelling of the authors' configs are translated, each with a warning.
 
     Args:
         path: a Python file; its ``_base_`` files are relative to it.
@@ -47,6 +50,7 @@ def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
         raise FileNotFoundError(f'{path}: no such config; the shipped ones are under configs/')
     config = _load(path)
     config.pop('__doc__', None)  # the file's docstring, which is no setting
+    _translate(config, path)
     faults = []
     for key, value in (overrides or {}).items():
         try:
@@ -55,7 +59,13 @@ def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
             faults.append(str(e))
     if faults:
         raise ValueError(f'{path}: ' + '; '.join(faults))
+    _translate(config, path)
     return config
+
+
+def _translate(config: todd.Config, path: pathlib.Path) -> None:
+    for line in translate_config(config):
+        runtime.get_logger().warning('%s: %s', path, line)
 
 
 class _Layer(todd.Config):

@@ -185,13 +185,19 @@ class Store(abc.ABC):
 def load_record(data: bytes) -> Record:
     """What ``torch.save`` wrote, with nothing but tensors admitted.
 
+    A feature of an image that is stored as (1, d), as some files of the authors' form have it, is
+    read as (d,).
+
     Raises:
         ValueError: it is cut off or holds something else.
     """
     try:
-        return compat.load_tensors(io.BytesIO(data))
+        record = compat.load_tensors(io.BytesIO(data))
     except Exception as e:  # garbage makes torch's unpickler stumble in many ways
         raise ValueError(f'not a readable record, of {len(data)} bytes') from e
+    if isinstance(record, Tensor) and record.dim() == 2 and len(record) == 1:
+        record = record[0]
+    return record
 
 
 def _compact(record: Record) -> Record:

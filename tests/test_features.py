@@ -1,5 +1,6 @@
 """The feature files: what is refused, what survives a kill, what is said where nothing is there."""
 
+import io
 import os
 import signal
 import subprocess
@@ -52,6 +53,15 @@ def test_an_image_without_boxes(path):
     store = features.open_store(path, 'objects')
     store.write(1, make_record('objects', 0))
     assert store.read(1)['embeddings'].shape == (0, 8)
+
+
+def test_an_image_s_feature_stored_as_a_row(path):
+    feature = make_record('globals')
+    buffer = io.BytesIO()
+    torch.save(feature[None], buffer)
+    store = features.open_store(path, 'globals')
+    store.write_bytes(1, buffer.getvalue())
+    assert equal(store.read(1), feature)
 
 
 @pytest.mark.parametrize('kind', KINDS)

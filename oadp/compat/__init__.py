@@ -15,9 +15,12 @@ __all__ = [
     'prepare_clip',
     'quiet_imports',
     'sync_bn_to_bn',
+    'translate_config',
+    'translate_location',
     'wrap_distributed',
 ]
 
 from .adapters import install, ops_in_use, prepare_clip, quiet_imports
 from .distributed import sync_bn_to_bn, wrap_distributed
 from .loading import load_pickled_arrays, load_tensors
+from .reference_configs import translate_config, translate_location

@@ -152,10 +152,14 @@ class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
         results: list,
         metric: str | Sequence[str] = 'bbox',
         logger: logging.Logger | str | None = None,
+        classwise: bool = False,
     ) -> dict[str, float | str]:
         """LVIS's average precision: ``bbox_AP``, ``bbox_APr`` (novel), ``bbox_APc``, ….
 
-        Args and errors are those of ``OV_COCO.evaluate``.
+        Args:
+            results, metric: see ``OV_COCO.evaluate``.
+            logger: mmdet's argument; nothing is logged without ``classwise``.
+            classwise: also log each category's AP.
         """
         names = [metric] if isinstance(metric, str) else list(metric)
         if 'segm' in names and results and not isinstance(results[0], tuple):
@@ -165,7 +169,12 @@ class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
         ):
             results = [self._hardly_a_detection(results[0]), *results[1:]]
         with contextlib.redirect_stdout(io.StringIO()):  # its table; ours comes from the metrics
-            return super().evaluate(results, metric=names, logger=logger or 'silent')
+            return super().evaluate(
+                results,
+                metric=names,
+                logger=logger or (runtime.get_logger() if classwise else 'silent'),
+                classwise=classwise,
+            )
 
     def _hardly_a_detection(self, result: Any) -> Any:
         """An image's empty result and in it an empty box of score 0, which is always wrong.

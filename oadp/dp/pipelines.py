@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from .. import runtime
 from ..boxes import any_overlap, is_large_enough
+from ..compat import translate_location
 from ..features import PACKED_SUFFIX, Kind, Record, Store, open_store
 
 _DRY_RUN_OUTPUTS = pathlib.Path('work_dirs/dry_run')
@@ -114,7 +115,7 @@ class LoadCLIPFeatures:
             globals=globals_, blocks=blocks, objects=objects
         )
         self._sources = {
-            kind: _Source(kind, split, **{**(default or {}), **location})
+            kind: _Source(kind, split, **_location({**(default or {}), **location}))
             for kind, location in locations.items()
             if location is not None
         }
@@ -152,6 +153,15 @@ class LoadCLIPFeatures:
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({", ".join(self._sources)})'
+
+
+def _location(location: dict[str, Any]) -> dict[str, Any]:
+    """Translate the authors' spelling, where a config was not read by ``load_config``."""
+    if 'type' not in location:
+        return location
+    translated, line = translate_location(location, 'LoadCLIPFeatures')
+    runtime.get_logger().warning(line)
+    return translated
 
 
 def _add_boxes(results: dict[str, Any], key: str, boxes: Tensor) -> None:

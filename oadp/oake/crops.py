@@ -30,7 +30,7 @@ def expand(xyxy: Tensor, size_wh: tuple[int, int], resolution: int, mode: Expand
             longer side; ``CONSTANT``; ``RECTANGLE``, the box itself.
 
     Returns:
-        (n, 4) float xyxy.
+        (n, 4) float32 or float64 xyxy.
 
     Raises:
         ValueError: unknown mode.
@@ -39,6 +39,9 @@ def expand(xyxy: Tensor, size_wh: tuple[int, int], resolution: int, mode: Expand
     >>> expand(box, (640, 480), 224, 'ADAPTIVE').tolist()
     [[25.0, 50.0, 225.0, 250.0]]
     """
+    if mode in ('LONGEST_EDGE', 'CONSTANT'):
+        # In float32 the edges are rounded, and a crop as long as the image could come out longer.
+        xyxy = xyxy.double()
     width, height = sizes(xyxy).unbind(dim=-1)
     if mode == 'ADAPTIVE':
         side = (width * height * ADAPTIVE_AREA).sqrt()
@@ -73,7 +76,7 @@ def outside_masks(xyxy: Tensor, crops_xyxy: Tensor, grid: int) -> Tensor:
     corner = crops_xyxy[:, :2]
     upper_left, lower_right = xyxy[:, :2] - corner, xyxy[:, 2:] - corner
     # float32 as in torch's own nearest-neighbour resize, whose rounding is a part of the features.
-    num_samples = sizes(crops_xyxy).ceil()
+    num_samples = sizes(crops_xyxy).ceil().float()
     cells = torch.arange(grid, dtype=torch.float32, device=xyxy.device)
     samples = (cells * (num_samples / grid)[..., None]).floor()
     samples = torch.minimum(samples, num_samples[..., None] - 1)

@@ -1,4 +1,5 @@
 import json
+import logging
 import pathlib
 import shutil
 
@@ -211,6 +212,17 @@ def test_other_faults_are_not_blamed_on_the_image(here: pathlib.Path):
 def test_bad_results(here, results: list, metric: str, message: str):
     with pytest.raises(ValueError, match=message):
         build_dataset(load_config('ov_coco.py'), 'val').evaluate(results, metric)
+
+
+def test_lvis_by_class(here: pathlib.Path, caplog: pytest.LogCaptureFixture):
+    dataset = build_dataset(load_config('ov_lvis.py'), 'val')
+    results = [[np.float32([[0, 0, 30, 30, 0.9]])] * 5] * 5
+    plain = dataset.evaluate(results, metric='bbox')
+    assert caplog.text == ''
+    caplog.set_level(logging.INFO)
+    logger = logging.getLogger('by class')
+    assert dataset.evaluate(results, metric='bbox', logger=logger, classwise=True) == plain
+    assert all(name in caplog.text for name in ('cat', 'dog', 'cow', 'fox', 'owl'))
 
 
 @pytest.mark.parametrize('metrics', [['bbox'], ['bbox', 'segm']])

@@ -34,6 +34,19 @@ def test_expand(mode, box, expected, case):
     assert crops.expand(box, (400, 300), 224, mode).tolist() == [expected], case
 
 
+@pytest.mark.parametrize(
+    ('size_wh', 'expected'), [((224, 224), [0, 0, 224, 224]), ((224, 500), [0, None, 224, None])]
+)
+def test_a_constant_crop_of_the_image_s_size(size_wh, expected):
+    """It is not longer than the image, so it is shifted into it, wherever its box is."""
+    corners = torch.rand(500, 2, 2, generator=torch.Generator().manual_seed(0)) * 220
+    boxes = torch.cat([corners.min(1).values, corners.max(1).values + 4], dim=1)
+    crop = crops.expand(boxes, size_wh, 224, 'CONSTANT')
+    for column, value in zip(crop.T, expected, strict=True):
+        assert value is None or (column == value).all()
+    assert (crop[:, 2:] - crop[:, :2] == 224).all()
+
+
 def test_unknown_mode_is_an_error():
     with pytest.raises(ValueError, match='ADAPTIVE'):
         crops.expand(torch.zeros(1, 4), (9, 9), 224, 'adaptive')
