@@ -23,9 +23,9 @@ _LISTED = 5
 _STEPS = '._steps'
 """Counts what a loss has seen; a model that does not learn has no use for it."""
 
-_IGNORED = (_STEPS, '._embeddings', 'roi_head._lambda')
-"""Ends of keys that a checkpoint may have, to no effect: the authors' code saves the text embeddings,
-which are read from the prompt files, and the exponents of the score fusion, which are parameters."""
+_IGNORED = (_STEPS, '._embeddings', '.is_base', 'roi_head._lambda')
+"""Ends of keys that a checkpoint may have, to no effect. mmcv saves buffers that are not persistent, too:
+what is read from the prompt files. The authors' code has the exponents of the score fusion as a buffer."""
 
 _DISTILLER = '_distiller.'
 _TRAINING_ONLY = ('_global_head.', 'roi_head._block_head.', _DISTILLER)

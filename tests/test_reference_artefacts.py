@@ -1,0 +1,432 @@
+"""What the authors' code writes and reads, used as it is: checkpoints, features and config files.
+
+The config files are small ones in the form of theirs: variables beside the settings, mmdet's steps
+that format a batch, todd's access layers, schedules as weights of all losses.
+"""
+
+import json
+import logging
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+from oake_world import make_small_world
+from training_world import DIM, make_world
+
+from oadp import features, runtime
+from oadp.compat import load_tensors
+from oadp.config import load_config
+from oadp.dp import build_detector, test, train
+from oadp.oake import command
+from oadp.oake.globals import Globals
+from oadp.oake.objects import Objects
+
+DATA = """
+_base_ = ['detection.py']
+
+categories = {root!r} + '/categories.json'
+dataset_type = 'OV_COCO'
+oake_root = {root!r} + '/oake/'
+norm = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+boxes = ['block_bboxes', 'block_labels', 'object_bboxes']
+trainer = dict(
+    dataloader=dict(
+        dataset=dict(
+            type=dataset_type,
+            ann_file='train.json',
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='LoadAnnotations', with_bbox=True),
+                dict(
+                    type='LoadCLIPFeatures',
+                    default=dict(task_name='train', type='PthAccessLayer'),
+                    globals_=dict(data_root=oake_root + 'globals'),
+                    blocks=dict(data_root=oake_root + 'blocks'),
+                    objects=dict(data_root=oake_root + 'objects'),
+                ),
+                dict(
+                    type='Resize',
+                    img_scale=[(96, 64), (96, 80)],
+                    multiscale_mode='range',
+                    keep_ratio=True,
+                ),
+                dict(type='RandomFlip', flip_ratio=0.5),
+                dict(type='Normalize', **norm),
+                dict(type='Pad', size_divisor=32),
+                dict(type='DefaultFormatBundle'),
+                dict(type='ToTensor', keys=boxes),
+                dict(
+                    type='ToDataContainer',
+                    fields=[dict(key=key) for key in [*boxes, 'clip_blocks', 'clip_objects']],
+                ),
+                dict(
+                    type='Collect',
+                    keys=['img', 'gt_bboxes', 'gt_labels', 'clip_global', 'clip_blocks']
+                    + ['clip_objects', *boxes],
+                ),
+            ],
+        ),
+    ),
+)
+validator = dict(dataloader=dict(dataset=dict(type=dataset_type, ann_file='val.json')))
+"""
+
+DETECTION = """
+norm = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+trainer = dict(
+    dataloader=dict(
+        samples_per_gpu=2,
+        workers_per_gpu=0,
+        dataset=dict(type='CocoDataset', img_prefix='images/train/'),
+    ),
+)
+validator = dict(
+    dataloader=dict(
+        samples_per_gpu=1,
+        workers_per_gpu=0,
+        dataset=dict(
+            type='CocoDataset',
+            img_prefix='images/val/',
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(
+                    type='MultiScaleFlipAug',
+                    img_scale=(96, 64),
+                    flip=False,
+                    transforms=[
+                        dict(type='Resize', keep_ratio=True),
+                        dict(type='RandomFlip'),
+                        dict(type='Normalize', **norm),
+                        dict(type='Pad', size_divisor=32),
+                        dict(type='ImageToTensor', keys=['img']),
+                        dict(type='Collect', keys=['img']),
+                    ],
+                ),
+            ],
+        ),
+    ),
+)
+"""
+
+SCHEDULE = """
+interval = 2
+trainer = dict(
+    optimizer=dict(
+        type='SGD', lr=0.02, momentum=0.9, weight_decay=2.5e-5,
+        paramwise_cfg=dict(custom_keys={'roi_head.bbox_head': dict(lr_mult=0.5)}),
+    ),
+    optimizer_config=dict(grad_clip=None),
+    lr_config=dict(
+        policy='step', warmup='linear', warmup_iters=2, warmup_ratio=0.001, by_epoch=False, step=[30000]
+    ),
+    runner=dict(type='IterBasedRunner', max_iters=2e0),
+    log_config=dict(interval=1, hooks=[dict(type='TextLoggerHook', by_epoch=False)]),
+    workflow=[('train', interval)],
+    checkpoint_config=dict(by_epoch=False, interval=interval, save_last=True),
+    evaluation=dict(interval=interval),
+    custom_hooks=[dict(type='NumClassCheckHook')],
+    fp16=dict(loss_scale=dict(init_scale=64.0)),
+    log_level='INFO',
+    resume_from=None,
+    load_from=None,
+    seed=3407,
+)
+validator = dict(fp16=False)
+"""
+
+DETECTOR = """
+_base_ = ['data.py', {model!r}, 'schedule.py']
+
+prompts = {root!r} + '/prompts.pth'
+sizes = dict(in_channels=16, fc_out_channels=32, conv_out_channels=16)
+cls_predictor_cfg = dict(type='ViLDClassifier', prompts=prompts, scaler=dict(train=0.007, val=0.01))
+model = dict(
+    backbone=dict(depth=18, base_channels=8, frozen_stages=-1),
+    neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
+    rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=16),
+        bbox_head=dict(cls_predictor_cfg=cls_predictor_cfg, **sizes),
+        object_head=dict(cls_predictor_cfg=cls_predictor_cfg),
+        block_head=dict(
+            cls_predictor_cfg=cls_predictor_cfg,
+            loss=dict(
+                _delete_=True, type='AsymmetricLoss', gamma_neg=4, gamma_pos=0,
+                weight=dict(type='WarmupScheduler', gain=16, end=1000),
+            ),
+        ),
+    ),
+    global_head={global_head},
+    distiller=dict(
+        student_hooks={hooks},
+        losses=dict(
+            loss_clip_objects=dict(action=dict(weight=dict(gain=256))),
+            loss_clip_global={loss},
+        ),
+    ),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=50, max_per_img=20)),
+    test_cfg=dict(rpn=dict(nms_pre=50, max_per_img=20), rcnn=dict(max_per_img=20)),
+)
+"""
+
+GLOBAL_HEAD = """dict(
+        classifier=dict(type='ViLDClassifier', prompts=prompts, in_features=16, out_features=5),
+        loss=dict(
+            _delete_=True, type='AsymmetricLoss', gamma_neg=4, gamma_pos=0,
+            weight=dict(type='WarmupScheduler', gain=4, end=2000),
+        ),
+    )"""
+GLOBAL_LOSS = """dict(
+                inputs=('global_', 'clip_global'),
+                action=dict(
+                    _delete_=True, type='MSELoss', reduction='sum',
+                    weight=dict(type='WarmupScheduler', gain=0.5, end=200),
+                ),
+            )"""
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A world of our form, and configs of the authors' form: with and without a global head."""
+    root = tmp_path_factory.mktemp('reference')
+    make_world(root)
+    for path in (root / 'oake/globals').rglob('*.pth'):  # as rows, as some files have them
+        torch.save(load_tensors(path)[None], path)
+    model = pathlib.Path(__file__).resolve().parents[1] / 'configs/dp/models/oadp.py'
+    values = dict(root=str(root), model=str(model))
+    parts = {
+        'theirs': dict(global_head=GLOBAL_HEAD, hooks='dict()', loss=GLOBAL_LOSS),
+        'headless': dict(global_head='None', hooks='dict(global_=None)', loss='None'),
+    }
+    (root / 'detection.py').write_text(DETECTION)
+    (root / 'data.py').write_text(DATA.format(root=str(root)))
+    (root / 'schedule.py').write_text(SCHEDULE)
+    for name, values_of_parts in parts.items():
+        (root / f'{name}.py').write_text(DETECTOR.format(**values, **values_of_parts))
+    return root
+
+
+@pytest.fixture
+def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def losses(run: pathlib.Path) -> list[dict]:
+    (file,) = run.glob('*.log.json')
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [row for row in rows if row.get('mode') == 'train']
+
+
+@pytest.fixture(scope='module')
+def trained(folder: pathlib.Path) -> pathlib.Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train.main(['theirs', 'theirs.py'])
+    return folder / 'work_dirs/theirs'
+
+
+def test_their_config_trains(trained: pathlib.Path, here: pathlib.Path):
+    """The same losses as by a config of this project, but for the other spelling of the weights."""
+    override = ['.trainer.evaluation:None', '.trainer.auto_scale_lr.enable:False']
+    train.main(['ours', 'ov_coco.py', '--override', *override])
+    theirs, ours = losses(trained), losses(here / 'work_dirs/ours')
+    assert [row['iter'] for row in theirs] == [1, 2]
+    for name in ('loss_cls', 'loss_rpn_cls', 'loss_block', 'loss_clip_objects', 'loss_clip_blocks'):
+        assert theirs[0][name] == pytest.approx(ours[0][name], rel=1e-4), name
+    # A sum over two images against a mean, in the weight that is right for 512 dimensions.
+    ratio = ours[0]['loss_clip_global'] / theirs[0]['loss_clip_global']
+    assert ratio == pytest.approx(512 / DIM, rel=1e-2)
+    assert 'COCO_2_bbox_mAP_50' in (trained / 'train.log').read_text()
+    assert (trained / 'iter_2.pth').is_file()
+
+
+@pytest.fixture
+def warnings_of_loading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What ``load_config`` warns of."""
+    lines: list[str] = []
+    logger = logging.Logger('loading')
+    monkeypatch.setattr(logger, 'warning', lambda text, *args: lines.append(text % args))
+    monkeypatch.setattr('oadp.config.runtime.get_logger', lambda **_: logger)
+    return lines
+
+
+def test_their_config_is_translated_with_a_warning(here: pathlib.Path, warnings_of_loading):
+    load_config('theirs.py')
+    (line,) = warnings_of_loading
+    assert "pipeline[2].default: type='PthAccessLayer' is left out here" in line
+
+
+def test_validation_images_of_their_config(here: pathlib.Path, monkeypatch):
+    monkeypatch.setenv('TRAIN_WITH_VAL_DATASET', 'True')
+    train.main(['val', 'theirs.py', '--override', '.trainer.evaluation:None'])
+    assert len(losses(here / 'work_dirs/val')) == 2
+
+
+def save_as_they_do(config: str, path: pathlib.Path, trained: pathlib.Path) -> dict:
+    """Write a checkpoint by mmcv, as after a step of their training; returns its parts."""
+    from mmcv import ConfigDict
+    from mmcv.runner import save_checkpoint
+
+    run = load_tensors(trained / 'iter_2.pth')
+    detector = build_detector(load_config(config))
+    detector.load_state_dict(
+        {k: v for k, v in run['state_dict'].items() if k in detector.state_dict()}
+    )
+    detector.roi_head.register_buffer('_lambda', torch.full((6,), 2 / 3))
+    detector.CLASSES = ('cat', 'dog', 'cow', 'fox', 'owl')
+    meta = ConfigDict(
+        epoch=1,
+        iter=1,
+        seed=3407,
+        exp_name='theirs.py',
+        env_info='sys.platform: linux',
+        config=pathlib.Path(config).read_text(),
+        PALETTE=[(220, 20, 60)],
+        hook_msgs=dict(best_score=np.float64(0.3), last_ckpt='iter_1.pth', counts=np.arange(3)),
+        cfg=dict(model=dict(keys=['a'])),
+    )
+    save_checkpoint(detector, str(path), meta=meta)
+    data = torch.load(path, weights_only=False)
+    assert type(data['meta']).__name__ == 'ConfigDict' and 'time' in data['meta']
+    # mmcv's own function saves buffers that are not persistent, as their training did.
+    assert sum(k.endswith('_embeddings') for k in data['state_dict']) >= 3
+    data['optimizer'] = run['optimizer']
+    torch.save(data, path)
+    return data
+
+
+def test_their_checkpoint_is_tested(trained, here):
+    """Which keys are news is tested in ``tests/dp/test_checkpoints.py``."""
+    save_as_they_do('theirs.py', here / 'a.pth', trained)
+    test.main(['theirs.py', 'a.pth', '--out-json', 'a.json'])
+    test.main(['theirs.py', str(trained / 'iter_2.pth'), '--out-json', 'b.json'])
+    assert json.loads((here / 'a.json').read_text()) == json.loads((here / 'b.json').read_text())
+
+
+def test_their_checkpoint_without_a_global_head_is_tested(trained, here):
+    """With either config: as it was trained, and as the config with the head."""
+    save_as_they_do('headless.py', here / 'headless.pth', trained)
+    metrics = []
+    for config in ('headless.py', 'theirs.py'):
+        test.main([config, 'headless.pth', '--out-json', 'c.json'])
+        metrics.append(json.loads((here / 'c.json').read_text()))
+    assert metrics[0] == metrics[1]
+
+
+def test_their_config_without_a_global_head_trains(here):
+    train.main(['headless', 'headless.py', '--override', '.trainer.evaluation:None'])
+    first, _ = losses(here / 'work_dirs/headless')
+    assert 'loss_clip_blocks' in first and not any('global' in key for key in first)
+
+
+def test_their_checkpoint_to_start_from(trained, here):
+    save_as_they_do('theirs.py', here / 'start.pth', trained)
+    train.main(['start', 'theirs.py', '--override', '.trainer.load_from::start.pth',
+                '.trainer.evaluation:None'])  # fmt: skip
+    log = (here / 'work_dirs/start/train.log').read_text()
+    assert 'start.pth: loaded' in log and 'WARNING' not in log
+
+
+def test_their_run_is_resumed(trained, here):
+    """From the step after, with the momentum of the optimiser."""
+    from oadp.dp.training import prepare
+
+    data = save_as_they_do('theirs.py', here / 'run.pth', trained)
+    config = load_config(
+        'theirs.py', {'.trainer.resume_from': 'run.pth', '.trainer.evaluation': None}
+    )
+    world = runtime.World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+    logger = runtime.get_logger(file=here / 'resume.log')
+    runner = prepare(config, here / 'work_dirs/resumed', world, logger).runner
+    assert (runner.epoch, runner.iter) == (1, 2)
+    restored = runner.optimizer.state_dict()['state']
+    buffers = [state['momentum_buffer'] for state in data['optimizer']['state'].values()]
+    assert len(buffers) > 50
+    for state, expected in zip(restored.values(), buffers, strict=True):
+        assert torch.equal(state['momentum_buffer'], expected)
+    for key, value in runner.model.module.state_dict().items():
+        assert torch.equal(value, data['state_dict'][key]), key
+    log = (here / 'resume.log').read_text()
+    assert 'keys are not needed' in log and 'WARNING' not in log
+
+
+OAKE_BASE = """
+train = dict(
+    dataloader=dict(
+        dataset=dict(
+            root='data/coco/train2017', annFile='data/coco/annotations/instances_train2017.json'
+        ),
+        num_workers=0,
+    ),
+)
+val = dict(
+    dataloader=dict(
+        dataset=dict(root='data/coco/val2017', annFile='data/coco/annotations/instances_val2017.json'),
+        num_workers=0,
+    ),
+)
+log = dict(interval=5)
+"""
+
+OAKE_GLOBALS = """
+_base_ = ['base.py']
+
+train = dict(dataloader=dict(dataset=dict(output_dir='out/globals/train2017')))
+val = dict(dataloader=dict(dataset=dict(output_dir='out/globals/val2017')))
+"""
+
+OAKE_OBJECTS = """
+_base_ = ['base.py']
+
+train = dict(
+    dataloader=dict(
+        dataset=dict(
+            type='COCODataset',
+            output_dir='out/objects/train2017',
+            proposal_file='data/coco/proposals/oln_r50_fpn_coco_train.pkl',
+            proposal_sorted=True,
+        ),
+    ),
+)
+val = dict(
+    dataloader=dict(
+        dataset=dict(
+            type='COCODataset',
+            output_dir='out/objects/val2017',
+            proposal_file='data/coco/proposals/oln_r50_fpn_coco_val.pkl',
+            proposal_sorted=True,
+        ),
+    ),
+)
+mini_batch_size = 512
+"""
+
+
+@pytest.mark.parametrize(
+    ('task', 'text', 'ours'),
+    [(Globals, OAKE_GLOBALS, 'globals'), (Objects, OAKE_OBJECTS, 'objects_coco')],
+    ids=['globals', 'objects'],
+)
+def test_their_config_extracts(tmp_path: pathlib.Path, monkeypatch, task, text, ours):
+    make_small_world(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'base.py').write_text(OAKE_BASE)
+    (tmp_path / 'theirs.py').write_text(text)
+    world = runtime.World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+    override = {'.precision': 'fp32', '.train.dataloader.dataset.auto_fix': True}
+    for name, config in (('theirs', 'theirs.py'), ('ours', f'configs/oake/{ours}.py')):
+        reports = command.run(task, name, load_config(config, override), world)
+        assert [report.failed for report in reports] == [[], []]
+    stores = [
+        features.open_store(f'{root}/{task.kind}/val2017', task.kind)
+        for root in ('out', 'data/coco/oake')
+    ]
+    assert len(stores[0].ids()) == 6 and stores[0].ids() == stores[1].ids()
+    for image_id in stores[0].ids():
+        a, b = (store.read(image_id) for store in stores)
+        for x, y in zip(
+            *((r.values() if isinstance(r, dict) else [r]) for r in (a, b)), strict=True
+        ):
+            torch.testing.assert_close(x, y, atol=1e-3, rtol=0)
