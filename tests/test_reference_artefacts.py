@@ -1,8 +1,4 @@
-"""What the authors' code writes and reads, used as it is: checkpoints, features and config files.
-
-The config files are small ones in the form of theirs: variables beside the settings, mmdet's steps
-that format a batch, todd's access layers, schedules as weights of all losses.
-"""
+"""What the authors' code writes and reads, used as it is: checkpoints, features and config files."""
 
 import json
 import logging
@@ -12,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from oake_world import make_small_world
-from training_world import DIM, make_world
+from reference_world import make_reference_world, write_oake_configs
+from training_world import DIM
 
 from oadp import features, runtime
 from oadp.compat import load_tensors
@@ -22,188 +19,11 @@ from oadp.oake import command
 from oadp.oake.globals import Globals
 from oadp.oake.objects import Objects
 
-DATA = """
-_base_ = ['detection.py']
-
-categories = {root!r} + '/categories.json'
-dataset_type = 'OV_COCO'
-oake_root = {root!r} + '/oake/'
-norm = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-boxes = ['block_bboxes', 'block_labels', 'object_bboxes']
-trainer = dict(
-    dataloader=dict(
-        dataset=dict(
-            type=dataset_type,
-            ann_file='train.json',
-            pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(type='LoadAnnotations', with_bbox=True),
-                dict(
-                    type='LoadCLIPFeatures',
-                    default=dict(task_name='train', type='PthAccessLayer'),
-                    globals_=dict(data_root=oake_root + 'globals'),
-                    blocks=dict(data_root=oake_root + 'blocks'),
-                    objects=dict(data_root=oake_root + 'objects'),
-                ),
-                dict(
-                    type='Resize',
-                    img_scale=[(96, 64), (96, 80)],
-                    multiscale_mode='range',
-                    keep_ratio=True,
-                ),
-                dict(type='RandomFlip', flip_ratio=0.5),
-                dict(type='Normalize', **norm),
-                dict(type='Pad', size_divisor=32),
-                dict(type='DefaultFormatBundle'),
-                dict(type='ToTensor', keys=boxes),
-                dict(
-                    type='ToDataContainer',
-                    fields=[dict(key=key) for key in [*boxes, 'clip_blocks', 'clip_objects']],
-                ),
-                dict(
-                    type='Collect',
-                    keys=['img', 'gt_bboxes', 'gt_labels', 'clip_global', 'clip_blocks']
-                    + ['clip_objects', *boxes],
-                ),
-            ],
-        ),
-    ),
-)
-validator = dict(dataloader=dict(dataset=dict(type=dataset_type, ann_file='val.json')))
-"""
-
-DETECTION = """
-norm = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-trainer = dict(
-    dataloader=dict(
-        samples_per_gpu=2,
-        workers_per_gpu=0,
-        dataset=dict(type='CocoDataset', img_prefix='images/train/'),
-    ),
-)
-validator = dict(
-    dataloader=dict(
-        samples_per_gpu=1,
-        workers_per_gpu=0,
-        dataset=dict(
-            type='CocoDataset',
-            img_prefix='images/val/',
-            pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(
-                    type='MultiScaleFlipAug',
-                    img_scale=(96, 64),
-                    flip=False,
-                    transforms=[
-                        dict(type='Resize', keep_ratio=True),
-                        dict(type='RandomFlip'),
-                        dict(type='Normalize', **norm),
-                        dict(type='Pad', size_divisor=32),
-                        dict(type='ImageToTensor', keys=['img']),
-                        dict(type='Collect', keys=['img']),
-                    ],
-                ),
-            ],
-        ),
-    ),
-)
-"""
-
-SCHEDULE = """
-interval = 2
-trainer = dict(
-    optimizer=dict(
-        type='SGD', lr=0.02, momentum=0.9, weight_decay=2.5e-5,
-        paramwise_cfg=dict(custom_keys={'roi_head.bbox_head': dict(lr_mult=0.5)}),
-    ),
-    optimizer_config=dict(grad_clip=None),
-    lr_config=dict(
-        policy='step', warmup='linear', warmup_iters=2, warmup_ratio=0.001, by_epoch=False, step=[30000]
-    ),
-    runner=dict(type='IterBasedRunner', max_iters=2e0),
-    log_config=dict(interval=1, hooks=[dict(type='TextLoggerHook', by_epoch=False)]),
-    workflow=[('train', interval)],
-    checkpoint_config=dict(by_epoch=False, interval=interval, save_last=True),
-    evaluation=dict(interval=interval),
-    custom_hooks=[dict(type='NumClassCheckHook')],
-    fp16=dict(loss_scale=dict(init_scale=64.0)),
-    log_level='INFO',
-    resume_from=None,
-    load_from=None,
-    seed=3407,
-)
-validator = dict(fp16=False)
-"""
-
-DETECTOR = """
-_base_ = ['data.py', {model!r}, 'schedule.py']
-
-prompts = {root!r} + '/prompts.pth'
-sizes = dict(in_channels=16, fc_out_channels=32, conv_out_channels=16)
-cls_predictor_cfg = dict(type='ViLDClassifier', prompts=prompts, scaler=dict(train=0.007, val=0.01))
-model = dict(
-    backbone=dict(depth=18, base_channels=8, frozen_stages=-1),
-    neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
-    rpn_head=dict(in_channels=16, feat_channels=16),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=16),
-        bbox_head=dict(cls_predictor_cfg=cls_predictor_cfg, **sizes),
-        object_head=dict(cls_predictor_cfg=cls_predictor_cfg),
-        block_head=dict(
-            cls_predictor_cfg=cls_predictor_cfg,
-            loss=dict(
-                _delete_=True, type='AsymmetricLoss', gamma_neg=4, gamma_pos=0,
-                weight=dict(type='WarmupScheduler', gain=16, end=1000),
-            ),
-        ),
-    ),
-    global_head={global_head},
-    distiller=dict(
-        student_hooks={hooks},
-        losses=dict(
-            loss_clip_objects=dict(action=dict(weight=dict(gain=256))),
-            loss_clip_global={loss},
-        ),
-    ),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=50, max_per_img=20)),
-    test_cfg=dict(rpn=dict(nms_pre=50, max_per_img=20), rcnn=dict(max_per_img=20)),
-)
-"""
-
-GLOBAL_HEAD = """dict(
-        classifier=dict(type='ViLDClassifier', prompts=prompts, in_features=16, out_features=5),
-        loss=dict(
-            _delete_=True, type='AsymmetricLoss', gamma_neg=4, gamma_pos=0,
-            weight=dict(type='WarmupScheduler', gain=4, end=2000),
-        ),
-    )"""
-GLOBAL_LOSS = """dict(
-                inputs=('global_', 'clip_global'),
-                action=dict(
-                    _delete_=True, type='MSELoss', reduction='sum',
-                    weight=dict(type='WarmupScheduler', gain=0.5, end=200),
-                ),
-            )"""
-
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A world of our form, and configs of the authors' form: with and without a global head."""
     root = tmp_path_factory.mktemp('reference')
-    make_world(root)
-    for path in (root / 'oake/globals').rglob('*.pth'):  # as rows, as some files have them
-        torch.save(load_tensors(path)[None], path)
-    model = pathlib.Path(__file__).resolve().parents[1] / 'configs/dp/models/oadp.py'
-    values = dict(root=str(root), model=str(model))
-    parts = {
-        'theirs': dict(global_head=GLOBAL_HEAD, hooks='dict()', loss=GLOBAL_LOSS),
-        'headless': dict(global_head='None', hooks='dict(global_=None)', loss='None'),
-    }
-    (root / 'detection.py').write_text(DETECTION)
-    (root / 'data.py').write_text(DATA.format(root=str(root)))
-    (root / 'schedule.py').write_text(SCHEDULE)
-    for name, values_of_parts in parts.items():
-        (root / f'{name}.py').write_text(DETECTOR.format(**values, **values_of_parts))
+    make_reference_world(root)
     return root
 
 
@@ -352,71 +172,18 @@ def test_their_run_is_resumed(trained, here):
     assert 'keys are not needed' in log and 'WARNING' not in log
 
 
-OAKE_BASE = """
-train = dict(
-    dataloader=dict(
-        dataset=dict(
-            root='data/coco/train2017', annFile='data/coco/annotations/instances_train2017.json'
-        ),
-        num_workers=0,
-    ),
-)
-val = dict(
-    dataloader=dict(
-        dataset=dict(root='data/coco/val2017', annFile='data/coco/annotations/instances_val2017.json'),
-        num_workers=0,
-    ),
-)
-log = dict(interval=5)
-"""
-
-OAKE_GLOBALS = """
-_base_ = ['base.py']
-
-train = dict(dataloader=dict(dataset=dict(output_dir='out/globals/train2017')))
-val = dict(dataloader=dict(dataset=dict(output_dir='out/globals/val2017')))
-"""
-
-OAKE_OBJECTS = """
-_base_ = ['base.py']
-
-train = dict(
-    dataloader=dict(
-        dataset=dict(
-            type='COCODataset',
-            output_dir='out/objects/train2017',
-            proposal_file='data/coco/proposals/oln_r50_fpn_coco_train.pkl',
-            proposal_sorted=True,
-        ),
-    ),
-)
-val = dict(
-    dataloader=dict(
-        dataset=dict(
-            type='COCODataset',
-            output_dir='out/objects/val2017',
-            proposal_file='data/coco/proposals/oln_r50_fpn_coco_val.pkl',
-            proposal_sorted=True,
-        ),
-    ),
-)
-mini_batch_size = 512
-"""
-
-
 @pytest.mark.parametrize(
-    ('task', 'text', 'ours'),
-    [(Globals, OAKE_GLOBALS, 'globals'), (Objects, OAKE_OBJECTS, 'objects_coco')],
+    ('task', 'ours'),
+    [(Globals, 'globals'), (Objects, 'objects_coco')],
     ids=['globals', 'objects'],
 )
-def test_their_config_extracts(tmp_path: pathlib.Path, monkeypatch, task, text, ours):
+def test_their_config_extracts(tmp_path: pathlib.Path, monkeypatch, task, ours: str):
     make_small_world(tmp_path)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'base.py').write_text(OAKE_BASE)
-    (tmp_path / 'theirs.py').write_text(text)
+    write_oake_configs(tmp_path)
     world = runtime.World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
     override = {'.precision': 'fp32', '.train.dataloader.dataset.auto_fix': True}
-    for name, config in (('theirs', 'theirs.py'), ('ours', f'configs/oake/{ours}.py')):
+    for name, config in (('theirs', f'{task.kind}.py'), ('ours', f'configs/oake/{ours}.py')):
         reports = command.run(task, name, load_config(config, override), world)
         assert [report.failed for report in reports] == [[], []]
     stores = [
