@@ -1,6 +1,13 @@
 """Reading and writing weights: safely, with a short account of what did not fit, and atomically."""
 
-__all__ = ['computes_in_half', 'load_detector', 'load_run', 'load_weights', 'save_checkpoint']
+__all__ = [
+    'computes_in_half',
+    'is_switched_on',
+    'load_detector',
+    'load_run',
+    'load_weights',
+    'save_checkpoint',
+]
 
 import dataclasses
 import logging
@@ -210,12 +217,14 @@ def load_detector(
 
 
 def computes_in_half(config: Mapping[str, Any], device: torch.device) -> bool:
-    """Whether a detector of this config is evaluated in fp16 on this device.
-
-    ``validator.fp16`` is on where it is true or a dictionary, as in mmdet even an empty one.
-    """
+    """Whether a detector of this config is evaluated in fp16 on this device."""
     fp16 = (config.get('validator') or {}).get('fp16')
-    return device.type == 'cuda' and (isinstance(fp16, Mapping) or bool(fp16))
+    return device.type == 'cuda' and is_switched_on(fp16)
+
+
+def is_switched_on(fp16: Any) -> bool:
+    """Whether a config's ``fp16`` is true or a dictionary, as in mmdet even an empty one."""
+    return isinstance(fp16, Mapping) or bool(fp16)
 
 
 def save_checkpoint(path: str | os.PathLike, data: Mapping[str, Any], *, link: bool = True) -> None:

@@ -19,7 +19,7 @@ from ..compat import wrap_distributed
 from ..config import to_plain
 from ..runtime import World
 from .build import build_detector
-from .checkpoints import load_weights
+from .checkpoints import is_switched_on, load_weights
 from .datasets import build_dataset
 from .distillation import untrained_heads
 from .loaders import build_train_loader, build_val_loader, seed_everything
@@ -219,11 +219,13 @@ def _build_runner(
     )
     optimizer_config: Any = trainer['optimizer_config']
     fp16 = trainer.get('fp16')
-    if fp16 is not None and world.device.type == 'cuda':
+    if is_switched_on(fp16) and world.device.type == 'cuda':
         optimizer_config = Fp16OptimizerHook(
-            **(optimizer_config or {}), **fp16, distributed=world.is_distributed
+            **(optimizer_config or {}),
+            **({} if fp16 is True else fp16),
+            distributed=world.is_distributed,
         )
-    elif fp16 is not None:
+    elif is_switched_on(fp16):
         logger.info('trainer.fp16 is for GPUs; this run computes in float32')
     runner.register_training_hooks(
         trainer['lr_config'],

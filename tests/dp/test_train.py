@@ -171,6 +171,26 @@ def test_learning_rate_follows_the_images_of_a_step(
     assert trainer.optimizer.lr == 0.02
 
 
+@pytest.mark.filterwarnings('ignore:torch.cuda.amp.GradScaler is enabled:UserWarning')
+@pytest.mark.parametrize(
+    ('fp16', 'expected'),
+    [(True, True), (dict(), True), (dict(loss_scale=64.0), True), (False, False)],
+)
+def test_half_precision_is_switched_by_a_value(here, monkeypatch, fp16, expected: bool):
+    """On a GPU; this one is pretended, up to the runner's hooks."""
+    from oadp import runtime
+    from oadp.dp import training
+
+    config = load_config('ov_coco.py', {'.trainer.fp16': fp16, '.trainer.evaluation': None})
+    monkeypatch.setattr(torch.nn.Module, 'to', lambda self, *_, **__: self)
+    wrap = training.MMDataParallel
+    monkeypatch.setattr(training, 'MMDataParallel', lambda model, **_: wrap(model))
+    world = World(rank=0, local_rank=0, size=1, device=torch.device('cuda', 0))
+    run = training.prepare(config, here / 'work_dirs/half', world, runtime.get_logger())
+    names = [type(hook).__name__ for hook in run.runner.hooks]
+    assert ('Fp16OptimizerHook' in names) == expected != ('OptimizerHook' in names)
+
+
 def test_validation_images_for_lvis(here, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv('TRAIN_WITH_VAL_DATASET', 'True')
     train.main(['lvis', 'ov_lvis.py', '--override', '.trainer.log_config.interval:1'])
