@@ -21,9 +21,6 @@ import argparse
 import io
 import os
 import pathlib
-import re
-import socket
-import time
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -31,6 +28,7 @@ import torch
 from torch import Tensor
 
 from . import compat
+from .atomic import atomic_write, remove_leftovers
 
 Kind = Literal['globals', 'blocks', 'objects']
 Record = Tensor | dict[str, Tensor]
@@ -44,7 +42,6 @@ _COLUMNS: dict[str, dict[str, int | None]] = {
 """Number of columns of each tensor of a record; None: the embedding's size."""
 
 PACKED_SUFFIX = '.lmdb'
-_STALE_AFTER = 3600  # seconds; a write takes milliseconds
 
 
 def check(
@@ -210,8 +207,6 @@ def _compact(record: Record) -> Record:
 class FolderStore(Store):
     """One file an image: ``{image id:012d}.pth``."""
 
-    _TEMPORARY = re.compile(r'\.(\d+)\.(?P<host>.+)\.(?P<pid>\d+)\.tmp')
-
     def file(self, image_id: int) -> pathlib.Path:
         return self.path / f'{image_id:012d}.pth'
 
@@ -235,38 +230,11 @@ class FolderStore(Store):
             raise self.missing_error(image_id) from None
 
     def write_bytes(self, image_id: int, data: bytes | memoryview) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        name = f'.{image_id:012d}.{socket.gethostname()}.{os.getpid()}.tmp'
-        temporary = self.path / name
-        try:
-            with temporary.open('wb') as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
-            temporary.replace(self.file(image_id))
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_write(self.file(image_id)) as temporary:
+            temporary.write_bytes(data)
 
     def clean(self) -> None:
-        if not self.path.is_dir():
-            return
-        for file in self.path.glob('.*.tmp'):
-            match = self._TEMPORARY.fullmatch(file.name)
-            if match and _is_abandoned(file, match['host'], int(match['pid'])):
-                file.unlink(missing_ok=True)
-
-
-def _is_abandoned(file: pathlib.Path, host: str, pid: int) -> bool:
-    try:
-        if time.time() - file.stat().st_mtime > _STALE_AFTER:
-            return True
-        if host == socket.gethostname():
-            os.kill(pid, 0)  # asks whether the process is there
-    except ProcessLookupError:
-        return True
-    except (FileNotFoundError, PermissionError):
-        pass
-    return False
+        remove_leftovers(self.path)
 
 
 def open_store(path: str | os.PathLike, kind: Kind) -> Store:

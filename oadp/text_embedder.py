@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from typing import IO, Any
 
 import numpy as np
 import platformdirs
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from . import runtime
+from .atomic import atomic_write
 from .clip_model import CLIP_PATH, load_clip, tokenize
 from .prompts import templates
 from .prompts.vild import embed_names
@@ -121,19 +122,13 @@ class TextEmbedder:
         self._write(note, lambda f: f.write(content.encode()))
         return digest.hexdigest()
 
-    def _write(self, path: pathlib.Path, write: Callable) -> None:
-        """Atomic. A cache that cannot be written is no reason to stop."""
-        temporary = None
+    def _write(self, path: pathlib.Path, write: Callable[[IO[bytes]], Any]) -> None:
+        """Write a file of the cache, atomically. One that cannot be written is no reason to stop."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as f:
-                temporary = pathlib.Path(f.name)
+            with atomic_write(path) as temporary, temporary.open('wb') as f:
                 write(f)
-            temporary.replace(path)
         except OSError as e:
             _logger.warning('%s: not written, so this is computed again next time (%s)', path, e)
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
 
 
 def _fits(name: str, context: int) -> bool:

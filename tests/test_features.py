@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from oadp import features
+from oadp.atomic import atomic_write
 
 KINDS = features.KINDS
 
@@ -149,9 +150,11 @@ def test_clean_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
     store.write(1, make_record('globals'))
     dead = subprocess.Popen([sys.executable, '-c', ''])
     dead.wait()
-    host = os.uname().nodename
-    left = tmp_path / f'.000000000002.{host}.{dead.pid}.tmp'
-    running = tmp_path / f'.000000000003.{host}.{os.getpid()}.tmp'
+    with atomic_write(tmp_path / 'name') as temporary:
+        number = f'.{os.getpid()}.'
+    running = temporary
+    left = temporary.with_name(temporary.name.replace(number, f'.{dead.pid}.'))
+    (tmp_path / 'name').unlink()
     for file in (left, running):
         file.write_bytes(b'half')
     store.clean()

@@ -21,10 +21,10 @@ from mmcv.runner import wrap_fp16_model
 from torch import Tensor, nn
 
 from .. import runtime
+from ..atomic import atomic_symlink, atomic_write
 from ..compat import load_tensors
 from .build import build_detector
 
-_TEMPORARY_PREFIX = '.writing-'
 _LISTED = 5
 
 _STEPS = '._steps'
@@ -231,16 +231,12 @@ def save_checkpoint(path: str | os.PathLike, data: Mapping[str, Any], *, link: b
     """Write a checkpoint, atomically: under its name it is whole or not at all.
 
     Args:
-        path: its folder must exist.
+        path: the file.
         data: mmcv's ``meta``, ``state_dict`` and ``optimizer``.
         link: let ``latest.pth`` beside it point to it.
     """
     path = pathlib.Path(path)
-    for left in path.parent.glob(f'{_TEMPORARY_PREFIX}*'):
-        left.unlink(missing_ok=True)  # of a run that was killed
-    temporary = path.with_name(f'{_TEMPORARY_PREFIX}{path.name}')
-    torch.save(data, temporary)
-    temporary.replace(path)
+    with atomic_write(path) as temporary:
+        torch.save(data, temporary)
     if link:
-        temporary.symlink_to(path.name)
-        temporary.replace(path.with_name('latest.pth'))
+        atomic_symlink(path.with_name('latest.pth'), path.name)
