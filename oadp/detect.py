@@ -24,8 +24,8 @@ from . import runtime
 from .atomic import atomic_write
 from .clip_model import CLIP_PATH
 from .config import add_config_arguments, load_config
+from .data.images import find_images, read_image
 from .detector import Detector
-from .images import find_images, read_image
 from .progress import Progress
 from .visualize import draw
 from .vocabulary import parse_names, read_names

@@ -30,9 +30,9 @@ from .categories import Categories, get_categories
 from .clip_model import CLIP_PATH
 from .compat import quiet_imports
 from .config import load_config, to_plain
+from .data.images import Image, to_array
 from .dp.checkpoints import load_detector
 from .dp.detectors import ViLD
-from .images import Image, to_array
 from .text_embedder import TextEmbedder
 from .vocabulary import PromptRows, clean_names, loosen
 

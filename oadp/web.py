@@ -23,9 +23,9 @@ import numpy as np
 
 from . import runtime
 from .config import load_config
+from .data.images import SUFFIXES, read_image
 from .detect import add_detector_arguments
 from .detector import Detector
-from .images import SUFFIXES, read_image
 from .visualize import draw
 from .vocabulary import clean_names, parse_names
 

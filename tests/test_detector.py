@@ -12,7 +12,7 @@ import torch
 
 from oadp import Detector
 from oadp.categories import get_categories
-from oadp.images import read_image
+from oadp.data.images import read_image
 from oadp.text_embedder import TextEmbedder
 
 NAMES = ('oadp_ov_coco', 'vild_ov_coco', 'oadp_ov_lvis')

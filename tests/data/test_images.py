@@ -5,7 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from oadp.images import find_images, read_image, to_array
+from oadp.data.images import find_images, read_image, to_array
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 

@@ -1,0 +1,1 @@
+"""What comes from a user's disk: images and annotations."""
