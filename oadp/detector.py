@@ -243,7 +243,7 @@ class Detector:
 def _from_memory(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A test pipeline that finds the picture in its input, where it would read a file."""
     first, *others = map(dict, pipeline)
-    if first['type'] != 'LoadImageFromFile':
+    if first['type'] not in ('LoadImageFromFile', 'ReadImage'):
         raise ValueError(f'a test pipeline begins with LoadImageFromFile; found {first["type"]}')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # It tells the user to do what it does itself.

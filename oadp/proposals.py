@@ -27,7 +27,7 @@ from .atomic import atomic_write
 from .config import add_config_arguments, load_config, to_plain
 from .dp.checkpoints import load_detector
 from .dp.inference import gather
-from .dp.pipelines import naming_image
+from .dp.pipelines import naming_image, with_own_reader
 from .progress import Progress
 
 DRY_RUN_IMAGES = 8
@@ -59,7 +59,7 @@ class ImageList(Dataset):
         images = json.loads(annotations.read_text(encoding='utf-8'))['images']
         self.images = sorted(images, key=lambda image: image['id'])
         self._folder = folder
-        self._pipeline = Compose(pipeline)
+        self._pipeline = Compose(with_own_reader(pipeline))
 
     def __len__(self) -> int:
         return len(self.images)

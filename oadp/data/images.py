@@ -1,38 +1,68 @@
-"""Pictures from the outside: found by path, folder or pattern, read with care.
+"""The one reader of images: for OAKE, training, test, proposals, detection and the web page.
 
-People point at whatever they have, so each path is looked at on its own, and what cannot be read is
-told from what can.
+All commands see the same pixels of a file, or the same error. Pillow decodes: of 8-bit JPEG, PNG, BMP,
+TIFF and WebP files it gives the bytes that OpenCV gives (``tests/data/test_images.py``), and it finds
+files that are cut off, which OpenCV fills with grey. The header is looked at before any pixel is
+unpacked, so a wrong size costs no memory.
 """
 
-__all__ = ['Image', 'SUFFIXES', 'find_images', 'read_image', 'to_array']
+__all__ = [
+    'MAX_PIXELS',
+    'SUFFIXES',
+    'Image',
+    'decode_image',
+    'find_images',
+    'read_image',
+    'read_pil_image',
+    'to_array',
+]
 
 import glob
+import io
 import os
 import pathlib
 from collections.abc import Iterable
+from typing import IO
 
-import cv2
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
 Image = str | os.PathLike | np.ndarray | PIL.Image.Image
 """A file, an (h, w, 3) uint8 array in the order RGB, or a PIL image."""
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-"""What is taken for a picture in a folder."""
+"""What is taken for an image in a folder."""
+
+MAX_PIXELS = 178_956_970
+"""Larger images are refused, as Pillow does by default (0.5 GB of RGB): they may be made to fill the
+memory."""
+
+_ORIENTATION = 0x0112  # EXIF's tag
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+"""How an image is shown, by the value of EXIF's orientation; 1 is as stored."""
+
+_WIDE_INTEGERS = ('PNG', 'PPM')
+"""Formats whose 16-bit samples some versions of Pillow give as 32-bit integers (mode ``I``)."""
 
 
 def find_images(patterns: Iterable[str | os.PathLike]) -> tuple[list[pathlib.Path], list[str]]:
-    """Find pictures.
+    """Find images.
 
     Args:
-        patterns: files, folders (the pictures right in them), and patterns with ``*``, ``?``, ``[]``
+        patterns: files, folders (the images right in them), and patterns with ``*``, ``?``, ``[]``
             or ``**``, for shells that leave these to the program.
 
     Returns:
         Paths in the order given, sorted within a folder or pattern, each once; and a sentence for
-        each pattern that gave none. A file that is named is taken for a picture whatever its suffix.
+        each pattern that gave none. A file that is named is taken for an image whatever its suffix.
     """
     found: dict[pathlib.Path, None] = {}
     faults = []
@@ -41,52 +71,78 @@ def find_images(patterns: Iterable[str | os.PathLike]) -> tuple[list[pathlib.Pat
         if path.is_file():
             matches = [path]
         elif path.is_dir():
-            matches = _pictures(path.iterdir())
+            matches = _images(path.iterdir())
         else:
-            matches = _pictures(map(pathlib.Path, glob.glob(pattern, recursive=True)))
+            matches = _images(map(pathlib.Path, glob.glob(pattern, recursive=True)))
         if not matches:
             is_pattern = path.is_dir() or glob.has_magic(pattern)
-            faults.append(f'{pattern}: no picture' if is_pattern else f'{pattern}: no such file')
+            faults.append(f'{pattern}: no image' if is_pattern else f'{pattern}: no such file')
         found.update(dict.fromkeys(matches))
     return list(found), faults
 
 
-def _pictures(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+def _images(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
     return sorted(p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-def read_image(path: str | os.PathLike, max_pixels: int | None = None) -> np.ndarray:
-    """Read a picture as the detector was trained to see it: by OpenCV, turned as its EXIF data say.
+def read_image(
+    path: str | os.PathLike,
+    size_wh: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Read an image as it is shown: turned as its EXIF data say, in 8 bits, without transparency.
+
+    Of an animation or a file of several pages it is the first. Of 16-bit samples the upper 8 bits
+    are kept.
 
     Args:
         path: the file.
-        max_pixels: refuse larger ones before they are unpacked.
+        size_wh: width and height as shown, where they are known, such as those of an annotation.
+        max_pixels: refuse larger images before they are unpacked.
 
     Returns:
-        (h, w, 3) uint8, RGB.
+        (h, w, 3) uint8, RGB, writable.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a picture, cut off, or too large.
+        ValueError: not an image, cut off, too large, or of another size; names the file.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such picture')
+    return np.array(read_pil_image(path, size_wh, max_pixels))
+
+
+def read_pil_image(
+    path: str | os.PathLike,
+    size_wh: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> PIL.Image.Image:
+    """Read the image of ``read_image`` as a PIL image of mode RGB."""
     try:
-        with PIL.Image.open(path) as image:
-            if max_pixels is not None and image.width * image.height > max_pixels:
-                raise ValueError(f'{image.width} × {image.height}, more than {max_pixels} pixels')
-            image.load()  # OpenCV fills with grey what a cut-off file lacks, without a word.
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as e:
-        raise ValueError(f'{path}: not a readable picture ({e})') from e
-    bgr = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ValueError(f'{path}: a picture of a kind that OpenCV does not read')
-    return np.ascontiguousarray(bgr[..., ::-1])
+        with open(path, 'rb') as file:
+            return _read(file, os.fspath(path), size_wh, max_pixels)
+    except (FileNotFoundError, NotADirectoryError) as e:  # the latter where a link is a plain file
+        raise FileNotFoundError(
+            f'{os.fspath(path)}: no such image; "Datasets" of the README says where those of a '
+            'dataset belong'
+        ) from e
+    except OSError as e:
+        raise ValueError(f'{os.fspath(path)}: not a readable image ({e.strerror})') from e
+
+
+def decode_image(
+    data: bytes, name: str, size_wh: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Decode what is in the memory, as ``read_image`` does.
+
+    Args:
+        data: the file's content.
+        name: of the file, for errors.
+        size_wh, max_pixels: see ``read_image``.
+    """
+    return np.array(_read(io.BytesIO(data), name, size_wh, max_pixels))
 
 
 def to_array(image: Image) -> np.ndarray:
-    """Any picture to an (h, w, 3) uint8 array, RGB.
+    """Turn any image into an (h, w, 3) uint8 array, RGB.
 
     Raises:
         FileNotFoundError, ValueError, TypeError: it is none.
@@ -94,7 +150,7 @@ def to_array(image: Image) -> np.ndarray:
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
     if isinstance(image, PIL.Image.Image):
-        return np.asarray(PIL.ImageOps.exif_transpose(image).convert('RGB'))
+        return np.array(_unpack(image, 'the image', None, MAX_PIXELS))
     if not isinstance(image, np.ndarray):
         raise TypeError(f'expected a path, a PIL image or an array, found {type(image).__name__}')
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
@@ -102,3 +158,85 @@ def to_array(image: Image) -> np.ndarray:
             f'expected an (h, w, 3) uint8 array, RGB; found {image.shape} {image.dtype}'
         )
     return image
+
+
+def _read(
+    file: IO[bytes], name: str, size_wh: tuple[int, int] | None, max_pixels: int
+) -> PIL.Image.Image:
+    if not file.read(1):
+        raise ValueError(f'{name}: not a readable image (the file is empty)')
+    file.seek(0)
+    try:
+        image = PIL.Image.open(file)
+    except MemoryError:
+        raise
+    except PIL.UnidentifiedImageError as e:
+        raise ValueError(f'{name}: not a readable image (of no known format)') from e
+    except Exception as e:  # damaged headers make Pillow fail in many ways
+        raise ValueError(f'{name}: not a readable image ({_one_line(e)})') from e
+    with image:
+        return _unpack(image, name, size_wh, max_pixels)
+
+
+def _unpack(
+    image: PIL.Image.Image, name: str, size_wh: tuple[int, int] | None, max_pixels: int
+) -> PIL.Image.Image:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ValueError(f'{name}: {width} × {height} pixels, more than {max_pixels} in all')
+    if not width or not height:
+        raise ValueError(f'{name}: not a readable image ({width} × {height} pixels)')
+    # Whether it is turned is not known of every format before it is unpacked.
+    if size_wh is not None and {*size_wh} != {width, height}:
+        raise _size_error(name, image, size_wh)
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as e:  # damaged data make Pillow fail in many ways
+        raise ValueError(f'{name}: not a readable image ({_one_line(e)})') from e
+    rgb = _to_rgb(image, name)
+    turn = _TURNS.get(_orientation(image))
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    if size_wh is not None and tuple(size_wh) != rgb.size:
+        raise _size_error(name, rgb, size_wh, is_turned=turn is not None)
+    return rgb
+
+
+def _size_error(
+    name: str, image: PIL.Image.Image, size_wh: tuple[int, int], is_turned: bool = False
+) -> ValueError:
+    turned = ', turned as its EXIF data say,' if is_turned else ''
+    return ValueError(
+        f'{name}: the image{turned} has {image.width} × {image.height} pixels, and its annotation '
+        f'says {size_wh[0]} × {size_wh[1]}: correct width and height in the annotation file, or '
+        'get the image that was annotated'
+    )
+
+
+def _to_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
+    """8 bits a sample, three samples a pixel; transparency is dropped, as OpenCV does."""
+    if image.mode.startswith('I;16') or (image.mode == 'I' and image.format in _WIDE_INTEGERS):
+        samples = np.asarray(image).clip(0, 0xFFFF)
+        return PIL.Image.fromarray((samples >> 8).astype(np.uint8)).convert('RGB')
+    if image.mode in ('I', 'F'):
+        raise ValueError(
+            f'{name}: not a readable image (32-bit samples, of which it is not known what is '
+            'white; convert it to 8 bits a sample)'
+        )
+    if image.mode == 'P':
+        image = image.convert('RGBA')  # Pillow warns where a palette's transparency is dropped
+    return image.convert('RGB')
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    """EXIF's orientation; that of a TIFF file Pillow has applied, and removed."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # broken EXIF data, which viewers and OpenCV ignore as well
+        return 1
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__

@@ -24,7 +24,7 @@ from .. import runtime
 from ..categories import Categories, get_categories
 from ..config import to_plain
 from .evaluation import coco_metrics, coco_precision
-from .pipelines import naming_image
+from .pipelines import naming_image, with_own_reader
 
 _DRY_RUN_IMAGES = 4
 """Images of a dataset in ``DRY_RUN``: two steps of two."""
@@ -35,6 +35,7 @@ class _OpenVocabularyDataset:
 
     Args:
         ann_file: annotations in COCO's (LVIS's) format.
+        pipeline: of mmdet; its ``LoadImageFromFile`` becomes ``ReadImage``.
         args, kwargs: mmdet's ``CocoDataset``, but for ``classes``.
         categories: a category set, its name, or the path of its JSON file.
         max_images: keep the first ones only; None for all.
@@ -47,6 +48,7 @@ class _OpenVocabularyDataset:
     def __init__(
         self,
         ann_file: str,
+        pipeline: Sequence[Mapping[str, Any]],
         *args,
         categories: Categories | str,
         max_images: int | None = None,
@@ -57,7 +59,9 @@ class _OpenVocabularyDataset:
         self.categories = categories
         self._max_images = max_images
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools announces its steps
-            super().__init__(ann_file, *args, classes=categories.all_, **kwargs)
+            super().__init__(
+                ann_file, with_own_reader(pipeline), *args, classes=categories.all_, **kwargs
+            )
         if not len(self):
             raise ValueError(
                 f'{self.ann_file}: no image of at least 32 pixels with an annotation of a base category'
@@ -214,6 +218,8 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
     dataset = _dataset_config(config, split)
     for inner in _inner_datasets(dataset):
         inner.setdefault('test_mode', split == 'val')
+        if 'pipeline' in inner:  # of any dataset of mmdet
+            inner['pipeline'] = with_own_reader(inner['pipeline'])
         if inner['type'] in _OPEN_VOCABULARY:
             inner.setdefault('categories', config.get('categories'))
             if runtime.dry_run():

@@ -20,6 +20,7 @@ from PIL import Image
 from .. import runtime
 from ..atomic import atomic_write
 from ..config import load_config
+from ..data.images import read_image
 from ..dp import build_dataset
 from ..dp.checkpoints import load_detector
 from ..dp.inference import predict
@@ -124,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     novel = [{int(c) for c in there.class_id if c >= bases} for there in objects]
     for i in most_varied(novel, args.images):
         file = pathlib.Path(dataset.img_prefix, dataset.data_infos[i]['filename'])
-        image = np.asarray(Image.open(file).convert('RGB'))
+        image = read_image(file)
         rows.append(np.hstack([_fit(draw(image, column[i])) for column in columns.values()]))
     with atomic_write(args.out) as temporary:
         Image.fromarray(np.vstack(rows)).save(temporary, 'JPEG', quality=JPEG_QUALITY)

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..data.images import read_pil_image
 from . import pyramid
 from .command import main
 from .images import ImageInfo
-from .pixels import clip_transform, decode, to_tensor
+from .pixels import clip_transform, to_tensor
 from .task import CutPixels, Inputs, Sample, Task
 
 
@@ -27,7 +28,7 @@ class Blocks(Task):
         return image.size_wh and pyramid.num_blocks(image.size_wh, self.resolution)
 
     def prepare(self, image: ImageInfo) -> Sample:
-        picture = decode(image.file)
+        picture = read_pil_image(image.file, image.size_wh)
         levels = list(pyramid.levels(picture.size, self.resolution))
         boxes = [pyramid.whole_image_box(picture.size)]
         boxes += [box for level in levels for box in level.boxes(self.resolution)]

@@ -7,10 +7,11 @@ __all__ = ['Globals']
 
 from torch import Tensor
 
+from ..data.images import read_pil_image
 from ..features import Record
 from .command import main
 from .images import ImageInfo
-from .pixels import decode, to_tensor
+from .pixels import to_tensor
 from .task import CutPixels, Sample, Task
 
 
@@ -23,7 +24,7 @@ class Globals(Task):
         return None
 
     def prepare(self, image: ImageInfo) -> Sample:
-        picture = decode(image.file)
+        picture = read_pil_image(image.file, image.size_wh)
         width, height = (length // self.patch * self.patch for length in picture.size)
         if not width or not height:
             raise ValueError(

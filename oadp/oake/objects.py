@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ..boxes import is_large_enough
+from ..data.images import read_pil_image
 from .command import main
 from .crops import EXPAND_MODES, ExpandMode, expand, outside_masks
 from .encoder import ImageEncoder
 from .images import ImageInfo, load_proposals
-from .pixels import clip_transform, decode, to_tensor
+from .pixels import clip_transform, to_tensor
 from .task import CutPixels, Inputs, Sample, Task, Uncut
 
 DRY_RUN_PROPOSALS = 5  # an image
@@ -80,7 +81,7 @@ class Objects(Task):
         return len(self._kept(image))
 
     def prepare(self, image: ImageInfo) -> Sample:
-        picture = decode(image.file)
+        picture = read_pil_image(image.file, image.size_wh)
         proposals = self._kept(image)
         if not proposals.isfinite().all():
             raise ValueError(f'{image.file}: proposals that are not finite')

@@ -1,8 +1,6 @@
-"""From a file to the pixels that CLIP sees, on the CPU, with PIL: what defines the features."""
+"""From an image to the pixels that CLIP sees, on the CPU, with PIL: what defines the features."""
 
-__all__ = ['clip_transform', 'decode', 'to_tensor', 'transformed_size']
-
-import pathlib
+__all__ = ['clip_transform', 'to_tensor', 'transformed_size']
 
 import numpy as np
 import torch
@@ -11,17 +9,6 @@ from torch import Tensor
 from torchvision.transforms import functional
 
 _BICUBIC = functional.InterpolationMode.BICUBIC
-
-
-def decode(file: pathlib.Path) -> Image.Image:
-    """Read an image as RGB, all of it (PIL itself would put it off).
-
-    Raises:
-        FileNotFoundError: no such file.
-        OSError: not an image, or cut off.
-    """
-    with Image.open(file) as image:
-        return image.convert('RGB')
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 from mmcv.parallel import collate
+from mmdet.datasets import build_dataset as build_mmdet_dataset
+from PIL import Image
 from training_world import CATEGORY_IDS, NAMES, make_world, write_json
 
-from oadp.config import load_config
+from oadp.categories import get_categories
+from oadp.config import load_config, to_plain
 from oadp.dp import build_dataset
+from oadp.dp.pipelines import ReadImage
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -184,6 +188,44 @@ def test_unreadable_image(here: pathlib.Path, tmp_path: pathlib.Path, content, e
     config = load_config('ov_coco.py', {'.validator.dataloader.dataset.img_prefix': str(tmp_path)})
     with pytest.raises(error, match=message):
         build_dataset(config, 'val')[1]
+
+
+def test_mmdet_s_own_loading_is_replaced(here: pathlib.Path):
+    """In OV_COCO however it is built, and in the other datasets of mmdet that a config names."""
+    config = load_config('ov_coco.py')
+    inner = to_plain(config.validator.dataloader.dataset)
+    assert inner['pipeline'][0]['type'] == 'LoadImageFromFile'
+    inner.update(categories=config.categories, test_mode=True)
+    direct = build_mmdet_dataset(dict(inner))
+    classes = get_categories(config.categories).all_
+    plain = {k: v for k, v in inner.items() if k != 'categories'}
+    plain = dict(validator=dict(dataloader=dict(dataset=plain)))
+    plain['validator']['dataloader']['dataset'].update(type='CocoDataset', classes=classes)
+    for dataset in (direct, build_dataset(config, 'val'), build_dataset(plain, 'val')):
+        assert isinstance(dataset.pipeline.transforms[0], ReadImage)
+
+
+def test_an_image_turned_by_exif_has_the_annotation_s_size(here: pathlib.Path, tmp_path):
+    info = build_dataset(load_config('ov_coco.py'), 'val').data_infos[1]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.new('RGB', (info['height'], info['width']))
+    stored.save(tmp_path / info['filename'], exif=exif)
+    prefix = {'.validator.dataloader.dataset.img_prefix': str(tmp_path)}
+    dataset = build_dataset(load_config('ov_coco.py', prefix), 'val')
+    assert dataset[1]['img_metas'][0].data['ori_shape'] == (info['height'], info['width'], 3)
+    stored.save(tmp_path / info['filename'])
+    with pytest.raises(ValueError, match=f'{info["filename"]}: the image has .* annotation says'):
+        dataset[1]
+
+
+def test_an_image_too_narrow_for_the_network_is_named(here: pathlib.Path, tmp_path):
+    dataset = build_dataset(load_config('ov_coco.py'), 'val')
+    Image.new('RGB', (1, 5000)).save(tmp_path / 'strip.png')
+    dataset.img_prefix = str(tmp_path)
+    dataset.data_infos[1].update(filename='strip.png', width=1, height=5000)
+    with pytest.raises(ValueError, match='strip.png: an image that cannot be resized'):
+        dataset[1]
 
 
 def test_a_link_to_the_images_that_was_copied_as_a_file(here: pathlib.Path, tmp_path: pathlib.Path):

@@ -4,12 +4,18 @@ import json
 import pickle
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
+from image_kinds import READABLE, UNREADABLE
 from oake_world import CONFIGS, DIM, NUM_PROPOSALS, SIZES, make_picture, read_all
 
 from oadp import features
 from oadp.oake import pyramid, reader
+from oadp.oake.blocks import Blocks
+from oadp.oake.globals import Globals
+from oadp.oake.images import ImageInfo
+from oadp.oake.objects import Objects
 
 pytestmark = pytest.mark.usefixtures('small_world')
 KINDS = sorted(CONFIGS)
@@ -17,6 +23,15 @@ KINDS = sorted(CONFIGS)
 
 def folder(small_world, kind, split='val'):
     return small_world / f'data/coco/oake/{kind}/{split}2017'
+
+
+def annotate(small_world, name, **values):
+    """Change what the validation annotations say of an image."""
+    path = small_world / 'data/coco/annotations/instances_val2017.json'
+    content = json.loads(path.read_text())
+    [image] = [i for i in content['images'] if i['file_name'] == name]
+    image.update(values)
+    path.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -104,6 +119,7 @@ def test_auto_fix_rewrites_the_broken_ones_alone(extract, small_world):
 @pytest.mark.parametrize('kind', KINDS)
 def test_an_unreadable_image_is_one_failure(extract, small_world, kind):
     images = sorted((small_world / 'data/coco/val2017').iterdir())
+    sizes = [PIL.Image.open(image).size for image in images]
     images[1].write_bytes(images[1].read_bytes()[:1000])
     images[4].unlink()
     val, train = extract(kind)
@@ -112,9 +128,43 @@ def test_an_unreadable_image_is_one_failure(extract, small_world, kind):
     assert len(features.open_store(folder(small_world, kind), kind).ids()) == 4
     log = (small_world / f'work_dirs/oake/{kind}/oake.log').read_text()
     assert images[1].name in log and '2 failed' in log
-    make_picture((50, 50), np.random.default_rng(0)).save(images[1])
-    make_picture((50, 50), np.random.default_rng(0)).save(images[4])
+    for i in (1, 4):
+        make_picture(sizes[i], np.random.default_rng(0)).save(images[i])
     assert extract(kind)[0].done == 2
+
+
+@pytest.mark.parametrize('kind', READABLE)
+def test_images_are_read_as_by_all_commands(encoder, tmp_path, kind):
+    write, pixels = READABLE[kind]
+    height, width, _ = pixels.shape
+    image = ImageInfo(1, write(tmp_path), (width, height))
+    everything = np.array([[0, 0, width, height, 1]], np.float32)
+    objects = Objects(encoder, True, proposals={1: everything}).prepare(image)
+    if objects.num:
+        seen = objects.cut(slice(0, 1)).image
+        assert np.array_equal(seen.permute(1, 2, 0), pixels)
+    if min(width, height) >= encoder.patch:
+        seen = Globals(encoder).prepare(image).cut(slice(0, 1)).cut[0]
+        assert np.array_equal(seen.permute(1, 2, 0), pixels)
+    assert Blocks(encoder).prepare(image).num == pyramid.num_blocks((width, height), 40)
+
+
+@pytest.mark.parametrize('task', [Globals, Blocks, Objects])
+@pytest.mark.parametrize('kind', UNREADABLE)
+def test_unreadable_images_give_the_error_of_all_commands(encoder, tmp_path, kind, task):
+    write, message = UNREADABLE[kind]
+    options = dict(proposals={1: np.zeros((0, 5), np.float32)}) if task is Objects else {}
+    with pytest.raises(ValueError, match=message):
+        task(encoder, **options).prepare(ImageInfo(1, write(tmp_path), None))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_an_image_of_another_size_than_its_annotation_is_one_failure(extract, small_world, kind):
+    name = sorted((small_world / 'data/coco/val2017').iterdir())[2].name
+    annotate(small_world, name, width=300_000, height=300_000)
+    val, _ = extract(kind)
+    assert val.done == 5 and len(val.failed) == 1
+    assert name in val.failed[0] and 'annotation says 300000 × 300000' in val.failed[0]
 
 
 def test_proposals_that_are_not_finite_are_one_failure(extract, small_world):
@@ -203,6 +253,7 @@ def test_a_missing_clip_says_how_to_get_it(extract):
 def test_too_small_for_a_patch(extract, small_world):
     images = sorted((small_world / 'data/coco/val2017').iterdir())
     make_picture((50, 7), np.random.default_rng(0)).save(images[0])
+    annotate(small_world, images[0].name, width=50, height=7)
     val, _ = extract('globals')
     assert len(val.failed) == 1 and '50 × 7' in val.failed[0]
     assert len(SIZES) - 1 == val.done
