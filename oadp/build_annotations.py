@@ -23,6 +23,7 @@ from . import runtime
 from .annotation_file import AnnotationFile
 from .atomic import atomic_write
 from .categories import Categories, get_categories
+from .utils.output_names import check_file
 
 DATASETS = {
     'coco': ('coco/annotations', {'instances_train2017': False, 'instances_val2017': True}),
@@ -61,19 +62,50 @@ def build(
     logger.info('%s: reading %.0f MB', path, path.stat().st_size / 1e6)
     source = AnnotationFile.read(path)
     labels = _labels(path, source, categories)
-    out_dir = path.parent if out_dir is None else pathlib.Path(out_dir)
+    splits = _splits(path, categories, out_dir, with_min)
+    for out, (num_labels, only_annotated) in splits.items():
+        counts = _write(out, source, categories, labels, num_labels, only_annotated)
+        logger.info('%s: %d images, %d annotations', out, *counts)
+    return list(splits)
+
+
+def _splits(
+    path: pathlib.Path,
+    categories: Categories,
+    out_dir: str | os.PathLike | None,
+    with_min: bool = True,
+) -> dict[pathlib.Path, tuple[int, bool]]:
+    """The files to be written of a source: how many labels, and whether only annotated images."""
+    folder = path.parent if out_dir is None else pathlib.Path(out_dir)
+    bases, all_ = categories.num_bases, categories.num_all
     splits = {
-        f'{path.stem}.{categories.num_bases}.json': (categories.num_bases, False),
-        f'{path.stem}.{categories.num_all}.json': (categories.num_all, False),
+        folder / f'{path.stem}.{bases}.json': (bases, False),
+        folder / f'{path.stem}.{all_}.json': (all_, False),
     }
     if with_min:
-        splits[f'{path.stem}.{categories.num_all}.min.json'] = (categories.num_all, True)
-    written = []
-    for name, (num_labels, only_annotated) in splits.items():
-        counts = _write(out_dir / name, source, categories, labels, num_labels, only_annotated)
-        logger.info('%s: %d images, %d annotations', out_dir / name, *counts)
-        written.append(out_dir / name)
-    return written
+        splits[folder / f'{path.stem}.{all_}.min.json'] = (all_, True)
+    return splits
+
+
+def check_outputs(
+    paths: Sequence[pathlib.Path], categories: Categories, out_dir: pathlib.Path | None
+) -> None:
+    """Refuse, before anything is written, to write two sources to one file or over a source.
+
+    Raises:
+        ValueError: names the sources and the file, or says why a file cannot be written.
+    """
+    sources: dict[str, pathlib.Path] = {}
+    for path in paths:
+        for out in _splits(path, categories, out_dir):
+            check_file('--out-dir', out, inputs=paths)
+            # Some file systems do not tell capitals apart.
+            other = sources.setdefault(os.path.realpath(out).casefold(), path)
+            if other != path:
+                raise ValueError(
+                    f'{other} and {path} would both be written to {out}; nothing is written: '
+                    'leave out --out-dir, or run the command for each with a folder of its own'
+                )
 
 
 def _labels(path: pathlib.Path, source: AnnotationFile, categories: Categories) -> dict[int, int]:
@@ -226,6 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             build_datasets(args.data_root, args.datasets)
             return
         categories = get_categories(args.categories)
+        check_outputs(args.annotations, categories, args.out_dir)
         for path in args.annotations:
             build(path, categories, args.out_dir)
     except (OSError, ValueError) as e:

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import supervision
 from pycocotools import mask as coco_mask
 
@@ -27,11 +26,12 @@ from .config import add_config_arguments, load_config
 from .data.images import find_images, read_image
 from .detector import Detector
 from .progress import Progress
-from .visualize import draw
+from .utils.memory import is_out_of_memory
+from .utils.output_names import check_apart, check_folder, output_stems
+from .visualize import draw, save_drawing
 from .vocabulary import parse_names, read_names
 
 DRY_RUN_IMAGES = 2
-JPEG_QUALITY = 95  # percent; text and thin lines suffer below
 RESULTS = 'detections.json'
 
 _logger = runtime.get_logger()
@@ -76,20 +76,6 @@ def image_ids(paths: Sequence[pathlib.Path]) -> list[int]:
     return list(range(len(paths)))
 
 
-def output_names(paths: Sequence[pathlib.Path]) -> list[str]:
-    """``photo.jpg`` for any ``photo.*``; ``photo_2.jpg`` for a second one from another folder."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in paths:
-        name, n = f'{path.stem}.jpg', 1
-        while name.lower() in taken:
-            n += 1
-            name = f'{path.stem}_{n}.jpg'
-        taken.add(name.lower())
-        names.append(name)
-    return names
-
-
 def detect_all(
     detector: Detector,
     paths: Sequence[pathlib.Path],
@@ -100,35 +86,32 @@ def detect_all(
 ) -> list[str]:
     """Detect in pictures, draw, and write ``detections.json``.
 
-    A picture that cannot be read is logged and left out.
+    An image that cannot be done is logged, and the others are done.
 
     Args:
         detector: with the vocabulary.
-        paths: the pictures.
+        paths: the images.
         folder: where to write; made if need be.
         score_threshold, max_detections: see ``Detector``.
         by_class: a colour for each class, in place of one for base and one for novel classes.
 
     Returns:
-        What went wrong, a sentence a picture.
+        What went wrong, a sentence an image.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results, faults = [], []
-    jobs = zip(paths, image_ids(paths), output_names(paths), strict=True)
+    jobs = zip(paths, image_ids(paths), output_stems([p.name for p in paths]), strict=True)
     with Progress(len(paths), 'detect', 'images') as progress:
-        for path, image_id, name in jobs:
+        for path, image_id, stem in jobs:
             try:
                 image = read_image(path)
                 detections = detector(image, score_threshold, max_detections)
-            except (OSError, ValueError) as e:
-                fault = str(e) if str(path) in str(e) else f'{path}: {e}'
-                _logger.error('%s', fault)
-                faults.append(fault)
-            else:
                 if by_class:
                     detections.data.pop('is_base')
                 results += coco_results(detections, image_id, os.fspath(path))
-                _write_picture(folder / name, draw(image, detections))
+                save_drawing(folder / stem, draw(image, detections))
+            except Exception as e:  # whatever is wrong with an image, the others are done
+                faults.append(_log_fault(path, e))
             progress.update()
     _write_json(folder / RESULTS, results)
     _logger.info(
@@ -140,9 +123,18 @@ def detect_all(
     return faults
 
 
-def _write_picture(path: pathlib.Path, image: np.ndarray) -> None:
-    with atomic_write(path) as temporary:
-        PIL.Image.fromarray(image).save(temporary, format='JPEG', quality=JPEG_QUALITY)
+def _log_fault(path: pathlib.Path, error: Exception) -> str:
+    """Log why an image could not be done, and return that as a sentence."""
+    if is_out_of_memory(error):
+        cause = 'too little memory for this image; try another --device, or a smaller image'
+    elif isinstance(error, (OSError, ValueError)):
+        cause = str(error)
+    else:
+        cause = repr(error)
+        _logger.debug('%s', path, exc_info=error)
+    fault = cause if str(path) in cause else f'{path}: {cause}'
+    _logger.error('%s', fault)
+    return fault
 
 
 def _write_json(path: pathlib.Path, results: Iterable[dict[str, Any]]) -> None:
@@ -224,8 +216,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths, folder = paths[:DRY_RUN_IMAGES], pathlib.Path('work_dirs/dry_run/detect')
     if paths:
         try:
-            names = _names(args)
             _check_folder(folder, paths)
+            names = _names(args)
             detector = Detector.from_checkpoint(
                 load_config(args.config, args.override),
                 args.checkpoint,
@@ -250,8 +242,8 @@ def _names(args: argparse.Namespace) -> list[str] | None:
 
 
 def _check_folder(folder: pathlib.Path, paths: Sequence[pathlib.Path]) -> None:
-    if any(path.resolve().parent == folder.resolve() for path in paths):
-        raise ValueError(f'{folder}: holds the pictures to look at; choose another --output')
+    check_folder('--output', folder)
+    check_apart('--output', [folder / RESULTS], paths)
 
 
 if __name__ == '__main__':

@@ -235,7 +235,7 @@ class Detector:
             data = self._transform({'img': bgr})
         except cv2.error as e:  # resized to the network's input, it would have no pixel in height
             h, w = image.shape[:2]
-            raise ValueError(f'a picture of {w} × {h} pixels is too narrow for the detector') from e
+            raise ValueError(f'an image of {w} × {h} pixels is too narrow for the detector') from e
         [img], [meta] = data['img'], data['img_metas']
         return img.data[None].to(self._device), meta.data
 

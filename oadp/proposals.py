@@ -29,6 +29,7 @@ from .dp.checkpoints import load_detector
 from .dp.inference import gather
 from .dp.pipelines import naming_image, with_own_reader
 from .progress import Progress
+from .utils.output_names import check_file
 
 DRY_RUN_IMAGES = 8
 DRY_RUN_FOLDER = pathlib.Path('work_dirs/dry_run/proposals')
@@ -194,6 +195,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('--workers', type=int, default=2, help='processes that load images')
     args = parser.parse_args(arguments)
+    inputs = (args.config, args.checkpoint, args.annotations)
+    check_file('--out', args.out, ('.pkl', '.pickle'), inputs)
     with runtime.launch() as world:
         config = load_config(args.config, args.override)
         folder = args.images or image_folder(config, args.annotations)

@@ -1,21 +1,30 @@
 """Pictures of detections: boxes or masks, names and scores; novel categories in a colour of their own."""
 
-__all__ = ['BASE_COLOR', 'NOVEL_COLOR', 'draw', 'to_detections']
+__all__ = ['BASE_COLOR', 'NOVEL_COLOR', 'draw', 'save_drawing', 'to_detections']
 
+import pathlib
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import supervision as sv
 from pycocotools import mask as mask_api
 
+from .atomic import atomic_write
 from .categories import Categories
 
 BASE_COLOR = sv.Color.from_hex('#1971c2')
 NOVEL_COLOR = sv.Color.from_hex('#e8590c')
 
 _MIN_SIDE = 480
-"""Pixels: a picture whose shorter side is less is enlarged first, so that names can be read."""
+"""Pixels: an image whose shorter side is less is enlarged first, so that names can be read."""
+
+_MAX_ENLARGED = 4 * _MIN_SIDE
+"""Pixels: the longer side to which an image is enlarged at most, as a strip would become huge."""
+
+_MAX_JPEG_SIDE = 65_500  # pixels, libjpeg's limit
+_JPEG_QUALITY = 95  # percent; text and thin lines suffer below
 
 
 def to_detections(result: Any, categories: Categories, threshold: float = 0.0) -> sv.Detections:
@@ -56,7 +65,7 @@ def _decode(mask: Any) -> np.ndarray:
     return mask_api.decode(mask).astype(bool) if isinstance(mask, dict) else np.asarray(mask, bool)
 
 
-def draw(image: np.ndarray, detections: sv.Detections) -> np.ndarray:
+def draw(image: np.ndarray, detections: sv.Detections, max_side: int | None = None) -> np.ndarray:
     """Draw detections on an image.
 
     Args:
@@ -64,14 +73,18 @@ def draw(image: np.ndarray, detections: sv.Detections) -> np.ndarray:
         detections: boxes in its pixels. ``data['class_name']`` gives names; ``data['is_base']``
             (bool) colours, base and novel, else each category has its own; ``confidence`` scores;
             ``mask``, if there, is drawn as well.
+        max_side: an image with a longer side is shrunk to this many pixels first.
 
     Returns:
-        (h', w', 3) uint8 RGB: as large as ``image``, or enlarged where that is small.
+        (h', w', 3) uint8 RGB: as large as ``image``, enlarged where that is small, or shrunk.
     """
-    scale = max(1.0, _MIN_SIDE / max(1, min(image.shape[:2])))
+    shorter, longer = sorted(image.shape[:2])
+    scale = max(1.0, min(_MIN_SIDE / shorter, _MAX_ENLARGED / longer))
+    if max_side is not None:
+        scale = min(scale, max_side / longer)
     scene = np.ascontiguousarray(image)
-    if scale > 1:
-        scene, detections = _enlarge(scene, detections, scale)
+    if scale != 1:
+        scene, detections = _resize(scene, detections, scale)
     else:
         scene = scene.copy()
     if not len(detections):
@@ -116,12 +129,13 @@ def _labels(detections: sv.Detections) -> list[str]:
     ]
 
 
-def _enlarge(
+def _resize(
     scene: np.ndarray, detections: sv.Detections, scale: float
 ) -> tuple[np.ndarray, sv.Detections]:
     h, w = scene.shape[:2]
-    size_wh = round(w * scale), round(h * scale)
-    scene = cv2.resize(scene, size_wh, interpolation=cv2.INTER_CUBIC)
+    size_wh = max(1, round(w * scale)), max(1, round(h * scale))
+    interpolation = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    scene = cv2.resize(scene, size_wh, interpolation=interpolation)
     ratio = np.array([size_wh[0] / w, size_wh[1] / h] * 2)
     masks = None
     if detections.mask is not None:
@@ -131,11 +145,33 @@ def _enlarge(
                 for m in detections.mask
             ]
         )
-    enlarged = sv.Detections(
+    resized = sv.Detections(
         xyxy=detections.xyxy * ratio,
         mask=masks,
         confidence=detections.confidence,
         class_id=detections.class_id,
         data=detections.data,
     )
-    return scene, enlarged
+    return scene, resized
+
+
+def save_drawing(stem: pathlib.Path, image: np.ndarray) -> pathlib.Path:
+    """Write an image as JPEG, or as PNG where a side is longer than JPEG can hold. Atomic.
+
+    Args:
+        stem: the path without its suffix.
+        image: (h, w, 3) uint8 RGB.
+
+    Returns:
+        The file that was written.
+    """
+    if max(image.shape[:2]) <= _MAX_JPEG_SIDE:
+        path, options = (
+            stem.with_name(f'{stem.name}.jpg'),
+            dict(format='JPEG', quality=_JPEG_QUALITY),
+        )
+    else:
+        path, options = stem.with_name(f'{stem.name}.png'), dict(format='PNG')
+    with atomic_write(path) as temporary:
+        PIL.Image.fromarray(image).save(temporary, **options)
+    return path

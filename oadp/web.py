@@ -26,11 +26,13 @@ from .config import load_config
 from .data.images import SUFFIXES, read_image
 from .detect import add_detector_arguments
 from .detector import Detector
+from .utils.memory import is_out_of_memory
 from .visualize import draw
 from .vocabulary import clean_names, parse_names
 
 MAX_UPLOAD = 20  # megabytes
 MAX_PIXELS = 50_000_000  # of a picture; a small file can unfold to a very large one
+MAX_DRAWN_SIDE = 16_384  # pixels of an answer; browsers and JPEG take no longer sides
 MAX_NAMES = 300  # a request
 MAX_DETECTIONS = 100
 MAX_WAITING = 32  # requests in the queue; more are turned away
@@ -95,14 +97,18 @@ class Page:
             raise self._gradio.Error('Give a picture first.')
         try:
             detector = self._detector_for(words)
-            image = read_image(path, MAX_PIXELS)
+            image = read_image(path, max_pixels=MAX_PIXELS)
             detections = detector(image, score_threshold, MAX_DETECTIONS)
+            if words.strip():
+                detections.data.pop('is_base')  # One's own words are told apart by colour.
+            drawn = draw(image, detections, MAX_DRAWN_SIDE)
         except (ValueError, OSError) as e:
             # Paths of the server are nobody's business.
             raise self._gradio.Error(str(e).replace(str(path), pathlib.Path(path).name)) from e
-        if words.strip():
-            detections.data.pop('is_base')  # One's own words are told apart by colour.
-        drawn = draw(image, detections)
+        except (MemoryError, RuntimeError) as e:
+            if not is_out_of_memory(e):
+                raise
+            raise self._gradio.Error('Too little memory for this image; give a smaller one.') from e
         seconds = time.perf_counter() - start
         rows = [
             [

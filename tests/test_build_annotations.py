@@ -23,7 +23,7 @@ def test_nine_files_equal_the_recorded_ones(world, golden):
     for path in expected:
         mine = content(world / 'data' / path.parent.name / 'annotations' / path.name)
         assert mine == content(path), path.name
-    assert not list(world.rglob('.*.json*')), 'a temporary file is left'
+    assert not list(world.rglob('*.oadp-tmp')), 'a temporary file is left'
 
 
 @pytest.fixture
@@ -161,3 +161,42 @@ def test_interrupted_write_leaves_nothing(source, tmp_path, monkeypatch):
 def test_options_that_go_together(argv):
     with pytest.raises(SystemExit):
         main(argv)
+
+
+@pytest.fixture
+def two_splits(source, tmp_path, monkeypatch):
+    """Named as by some exports: the folder tells the splits apart."""
+    monkeypatch.chdir(tmp_path)
+    for split in ('train', 'valid'):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / '_annotations.coco.json').write_text(source.read_text())
+    names = {'bases': list(CATEGORIES.bases), 'novels': list(CATEGORIES.novels)}
+    (tmp_path / 'c.json').write_text(json.dumps(names))
+    paths = [f'{split}/_annotations.coco.json' for split in ('train', 'valid')]
+    return ['--categories', 'c.json', '--annotations', *paths]
+
+
+@pytest.mark.parametrize('other', ['_annotations.coco.json', '_Annotations.coco.json'])
+def test_sources_that_would_be_one_file(two_splits, tmp_path, other):
+    (tmp_path / 'valid/_annotations.coco.json').rename(tmp_path / 'valid' / other)
+    two_splits[-1] = f'valid/{other}'
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')}
+    with pytest.raises((SystemExit, ValueError), match='train/_annot.* and valid/.* would both be'):
+        main([*two_splits, '--out-dir', 'out'])
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')} == before
+    main(two_splits)
+    assert len(list((tmp_path / 'valid').iterdir())) == 4
+
+
+def test_a_source_is_not_overwritten(two_splits, tmp_path):
+    (tmp_path / 'valid/_annotations.coco.json').rename(tmp_path / '_annotations.coco.2.json')
+    two_splits[-1] = '_annotations.coco.2.json'
+    with pytest.raises(
+        (SystemExit, ValueError), match='this file is read, and would be overwritten'
+    ):
+        main([*two_splits, '--out-dir', '.'])
+
+
+def test_an_out_dir_that_is_a_file(two_splits, tmp_path):
+    with pytest.raises((SystemExit, ValueError), match='--out-dir: .*c.json is not a folder'):
+        main([*two_splits, '--out-dir', 'c.json'])

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from oadp import Detector, detect
-from oadp.detect import image_ids, main, output_names
+from oadp.detect import image_ids, main
 
 CONFIG = ['oadp_ov_coco.py', 'oadp_ov_coco.pth', '--device', 'cpu']
 FOLDER = 'data/coco/val2017'
@@ -106,10 +106,72 @@ def test_one_bad_picture_does_not_stop_the_others(thin, tmp_path, caplog, monkey
         'broken.jpg: not a readable',
         'gone.jpg: no such',
         'nothing/*.png',
-        'narrow.png: a picture of 5000 × 1',
+        'narrow.png: an image of 5000 × 1',
     ):
         assert fault in last
     assert len(list((tmp_path / 'out').iterdir())) == 3
+
+
+def test_images_whose_drawing_is_out_of_the_ordinary(thin, tmp_path):
+    """A name that holds hardly a suffix more, sides that JPEG cannot hold, a strip, a turned image."""
+    pictures = tmp_path / 'in'
+    pictures.mkdir()
+    name = '图' * 83
+    for file, size in (
+        (f'{name}.png', (60, 40)),
+        ('long.png', (200, 65_600)),
+        ('strip.png', (20, 5000)),
+    ):
+        PIL.Image.new('RGB', size).save(pictures / file)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.new('RGB', (60, 40)).save(pictures / 'turned.jpg', exif=exif)
+    out = tmp_path / 'out'
+    status, results = run(out, str(pictures), '--score-threshold', '0')
+    assert status == 0
+    assert {r['file_name'] for r in results} == {str(p) for p in pictures.iterdir()}
+    with PIL.Image.open(out / 'long.png') as image:
+        assert image.size == (200, 65_600)
+    with PIL.Image.open(out / 'strip.jpg') as image:
+        assert image.size == (20, 5000)
+    with PIL.Image.open(out / 'turned.jpg') as image:
+        assert image.size == (480, 720)
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        ['detections.json', 'long.png', 'strip.jpg', 'turned.jpg', f'{name}.jpg']
+    )
+
+
+@pytest.mark.parametrize(
+    ('error', 'sentence'),
+    [
+        (RuntimeError('CUDA out of memory. Tried to allocate 9 GiB'), 'too little memory'),
+        (MemoryError(), 'too little memory'),
+        (OSError(28, 'No space left on device'), 'No space left'),
+        (KeyError('x'), "KeyError('x')"),
+    ],
+)
+def test_whatever_fails_at_one_image_the_others_are_done(
+    thin, tmp_path, monkeypatch, error, sentence
+):
+    draw = detect.draw
+
+    def fail_at_the_first(image, detections):
+        monkeypatch.setattr(detect, 'draw', draw)
+        raise error
+
+    monkeypatch.setattr(detect, 'draw', fail_at_the_first)
+    detector = Detector.from_checkpoint(*CONFIG[:2], device='cpu')
+    paths = [pathlib.Path(p) for p in PICTURES]
+    [fault] = detect.detect_all(detector, paths, tmp_path, 0.0, 5, False)
+    assert PICTURES[0] in fault and sentence in fault
+    results = json.loads((tmp_path / 'detections.json').read_text())
+    assert {r['file_name'] for r in results} == set(PICTURES)
+
+
+def test_an_output_that_is_a_file(thin, tmp_path):
+    (tmp_path / 'out').touch()
+    with pytest.raises((SystemExit, ValueError), match='--output: .*out is not a folder'):
+        main(['none.py', 'none.pth', PICTURES[0], '--output', str(tmp_path / 'out')])
 
 
 def test_no_picture_at_all(thin, tmp_path):
@@ -166,8 +228,3 @@ def test_dry_run_writes_aside(thin, tmp_path, monkeypatch):
 )
 def test_image_ids(paths, ids):
     assert image_ids([pathlib.Path(p) for p in paths]) == ids
-
-
-def test_output_names_are_distinct():
-    paths = [pathlib.Path(p) for p in ('a/x.png', 'b/x.jpg', 'c/X.jpg', 'x_2.jpg')]
-    assert output_names(paths) == ['x.jpg', 'x_2.jpg', 'X_3.jpg', 'x_2_2.jpg']

@@ -58,7 +58,7 @@ def test_states_of_one(here: pathlib.Path) -> None:
     assert state_of([path]) == (False, 'missing')
     path.mkdir()
     assert state_of([path]) == (False, 'an empty folder')
-    (path / '.x.tmp').touch()
+    (path / '.x.oadp-tmp').touch()
     assert state_of([path]) == (False, 'an empty folder')
     (path / '1.jpg').touch()
     assert state_of([path]) == (True, '1 entries')

@@ -1,9 +1,11 @@
 import numpy as np
+import PIL.Image
 import pytest
+import supervision as sv
 from pycocotools import mask as mask_api
 
 from oadp.categories import Categories
-from oadp.visualize import BASE_COLOR, NOVEL_COLOR, draw, to_detections
+from oadp.visualize import BASE_COLOR, NOVEL_COLOR, draw, save_drawing, to_detections
 
 CATEGORIES = Categories(bases=('cat', 'dog'), novels=('fox',))
 
@@ -79,3 +81,32 @@ def test_detections_of_other_makers():
 
     detections = sv.Detections(xyxy=np.array([[10.0, 10, 50, 50]]))
     assert draw(np.zeros((500, 500, 3), np.uint8), detections).any()
+
+
+def _one_box(xyxy) -> sv.Detections:
+    return sv.Detections(
+        xyxy=np.array([xyxy], np.float32), confidence=np.ones(1), class_id=np.zeros(1, int)
+    )
+
+
+def test_a_strip_is_not_enlarged_to_gigabytes():
+    drawn = draw(np.zeros((5000, 2, 3), np.uint8), _one_box([0, 10, 2, 20]))
+    assert drawn.shape == (5000, 2, 3)
+    assert draw(np.zeros((100, 4, 3), np.uint8), _one_box([0, 10, 2, 20])).shape == (1920, 77, 3)
+
+
+def test_shrunk_where_asked_for():
+    image = np.zeros((4000, 1000, 3), np.uint8)
+    drawn = draw(image, _one_box([100, 100, 900, 3900]), max_side=1000)
+    assert drawn.shape == (1000, 250, 3)
+    rows, columns = drawn.any(axis=2).nonzero()
+    assert abs(columns.max() - 225) < 8 and abs(rows.max() - 975) < 8
+    assert draw(image, _one_box([1, 1, 9, 9]), max_side=5000).shape == image.shape
+
+
+def test_drawings_that_jpeg_cannot_hold_are_png(tmp_path):
+    assert save_drawing(tmp_path / 'a.b', np.zeros((9, 9, 3), np.uint8)).name == 'a.b.jpg'
+    path = save_drawing(tmp_path / 'a', np.full((65_501, 1, 3), 7, np.uint8))
+    with PIL.Image.open(path) as image:
+        assert (image.format, image.size, path.name) == ('PNG', (1, 65_501), 'a.png')
+    assert len(list(tmp_path.iterdir())) == 2

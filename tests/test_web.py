@@ -11,6 +11,7 @@ import urllib.parse
 import numpy as np
 import PIL.Image
 import pytest
+from image_kinds import UNREADABLE
 
 gradio = pytest.importorskip('gradio', reason='the extra `web` is not installed')
 
@@ -80,6 +81,32 @@ def test_large_pictures_are_refused_before_they_unfold(page, tmp_path):
     with pytest.raises(gradio.Error, match='bomb.png.*more than') as e:
         page.detect(str(tmp_path / 'bomb.png'), '', 0.3)
     assert str(tmp_path) not in str(e.value), 'folders of the server are not shown'
+
+
+def test_a_long_screenshot_is_answered_in_a_size_that_jpeg_holds(page, tmp_path):
+    PIL.Image.new('RGB', (300, 66_000), 'red').save(tmp_path / 'long.png')
+    drawn, _, _ = page.detect(str(tmp_path / 'long.png'), '', 0.9)
+    assert drawn.shape == (16_384, 74, 3)
+
+
+def test_too_little_memory_is_a_sentence(page, monkeypatch):
+    def fail(*_):
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        )
+
+    monkeypatch.setattr(web, 'draw', fail)
+    with pytest.raises(gradio.Error, match='Too little memory'):
+        page.detect(PICTURE, '', 0.9)
+
+
+@pytest.mark.parametrize('kind', UNREADABLE)
+def test_unreadable_images_give_the_error_of_all_commands(page, tmp_path, kind):
+    write, message = UNREADABLE[kind]
+    path = write(tmp_path)
+    with pytest.raises(gradio.Error, match=message) as e:
+        page.detect(str(path), '', 0.9)
+    assert str(tmp_path) not in str(e.value)
 
 
 def test_find_examples(thin, tmp_path):

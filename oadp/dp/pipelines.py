@@ -130,7 +130,9 @@ def with_own_reader(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
     """Return a pipeline's config with ``ReadImage`` in place of ``LoadImageFromFile``."""
     theirs = ('LoadImageFromFile', LoadImageFromFile)
     return [
-        {**step, 'type': ReadImage.__name__} if step.get('type') in theirs else step
+        {**step, 'type': ReadImage.__name__}
+        if isinstance(step, Mapping) and step.get('type') in theirs
+        else step
         for step in pipeline
     ]
 

@@ -9,7 +9,7 @@ from .checkpoints import load_detector
 from .datasets import build_dataset
 from .dumping import dump_dataset
 from .fusion import FusionParameters
-from .testing import evaluate, set_fusion
+from .testing import check_destinations, evaluate, set_fusion
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     check_dump(args, root := runtime.dump_dir())
     with runtime.launch() as world:
         dataset = build_dataset(config, 'val')
+        if root is None:
+            check_destinations(args, [args.config, args.checkpoint, dataset.ann_file])
         detector = load_detector(config, args.checkpoint, world.device)
         if fusion is not None:
             set_fusion(detector, fusion)

@@ -1,6 +1,6 @@
 """What follows the detections of a test: metrics as a table and a file, results, pictures."""
 
-__all__ = ['evaluate', 'metrics_file', 'metrics_table', 'set_fusion']
+__all__ = ['check_destinations', 'evaluate', 'metrics_file', 'metrics_table', 'set_fusion']
 
 import argparse
 import json
@@ -10,8 +10,6 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
-import numpy as np
 import rich.console
 import rich.table
 from torch import nn
@@ -20,8 +18,10 @@ from .. import runtime
 from ..atomic import atomic_write
 from ..categories import Categories
 from ..config import to_plain
+from ..data.images import read_image
 from ..runtime import World
-from ..visualize import draw, to_detections
+from ..utils.output_names import check_apart, check_file, check_folder, output_stems
+from ..visualize import draw, save_drawing, to_detections
 from .evaluation import metric_prefixes
 from .fusion import FusionParameters
 from .inference import predict
@@ -52,9 +52,7 @@ def evaluate(
     visit = None
     out, out_json, show_dir = map(_aside, (args.out, args.out_json, args.show_dir))
     if show_dir is not None:
-
-        def visit(index: int, result: Any) -> None:
-            _write_picture(show_dir, dataset, index, result, args.show_score_thr)
+        visit = _Drawings(show_dir, dataset, args.show_score_thr).write
 
     loader = build_val_loader(dataset, to_plain(config['validator']['dataloader']), world)
     results = predict(detector, loader, world, visit)
@@ -146,14 +144,43 @@ def metrics_table(
     return table
 
 
-def _write_picture(
-    folder: pathlib.Path, dataset: Any, index: int, result: Any, threshold: float
-) -> None:
-    name = dataset.data_infos[index]['filename']
-    image = cv2.imread(os.path.join(dataset.img_prefix, name))
-    picture = draw(
-        cv2.cvtColor(image, cv2.COLOR_BGR2RGB), to_detections(result, dataset.categories, threshold)
-    )
-    _, data = cv2.imencode('.jpg', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    with atomic_write((folder / name).with_suffix('.jpg')) as temporary:
-        temporary.write_bytes(np.asarray(data).tobytes())
+class _Drawings:
+    """Writes what was detected in each image of a dataset; any number of processes."""
+
+    def __init__(self, folder: pathlib.Path, dataset: Any, threshold: float) -> None:
+        """
+        Raises:
+            ValueError: the folder is one that the images are in.
+        """
+        names = [info['filename'] for info in dataset.data_infos]
+        self._dataset, self._threshold = dataset, threshold
+        self._sources = [pathlib.Path(dataset.img_prefix or '', name) for name in names]
+        self._stems = [folder / stem for stem in output_stems(names)]
+        check_apart('--show-dir', self._stems, self._sources)
+
+    def write(self, index: int, result: Any) -> None:
+        """Draw the result of mmdet's for an image, which was read as ``ReadImage`` does."""
+        info = self._dataset.data_infos[index]
+        image = read_image(self._sources[index], (info['width'], info['height']))
+        detections = to_detections(result, self._dataset.categories, self._threshold)
+        save_drawing(self._stems[index], draw(image, detections))
+
+
+def check_destinations(args: argparse.Namespace, inputs: Sequence[str | os.PathLike]) -> None:
+    """Refuse destinations that could not be written, before the work.
+
+    Args:
+        args: of ``oadp.dp.test``.
+        inputs: files that are read.
+
+    Raises:
+        ValueError: says which option, and what is wrong.
+    """
+    if args.out is not None:
+        check_file('--out', _aside(args.out), ('.pkl', '.pickle'), inputs)
+    if args.out_json is not None:
+        check_file('--out-json', _aside(args.out_json), ('.json',), inputs)
+    else:
+        check_file('CHECKPOINT', metrics_file(args.checkpoint))
+    if args.show_dir is not None:
+        check_folder('--show-dir', _aside(args.show_dir))

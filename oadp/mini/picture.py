@@ -25,6 +25,7 @@ from ..dp import build_dataset
 from ..dp.checkpoints import load_detector
 from ..dp.inference import predict
 from ..dp.loaders import build_val_loader
+from ..utils.output_names import check_file
 from ..visualize import draw, to_detections
 
 OVERLAP = 0.5
@@ -102,6 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--out', type=pathlib.Path, required=True, help='a .jpg')
     parser.add_argument('--images', type=int, default=4, help='how many; default %(default)s')
     args = parser.parse_args(arguments)
+    check_file('--out', args.out, ('.jpg', '.jpeg'))
     columns: dict[str, list[np.ndarray]] = {}
     with runtime.launch() as world:
         for run in args.runs:

@@ -22,6 +22,7 @@ from ..clip_model import encode_texts, import_clip, save_clip_archive, tokenize
 from ..progress import Progress
 from ..prompts.templates import VILD
 from ..runtime import get_logger
+from ..utils.output_names import check_file
 from .captions import NEAREST, Caption, Crop, caption, cut_crops, cut_windows, draw_crops
 from .optimizer import Teacher, TeacherOptimizer
 from .scene import Scene
@@ -198,6 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--iterations', type=int, default=Teacher.iterations)
     parser.add_argument('--images', type=int, default=Teacher.images)
     args = parser.parse_args(arguments)
+    check_file('--out', args.out)
     spec = Teacher(
         iterations=args.iterations,
         images=args.images,

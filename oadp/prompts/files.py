@@ -12,12 +12,20 @@ from torch import Tensor
 
 from .. import compat, runtime
 from ..atomic import atomic_write
+from ..utils.output_names import check_file
 
 
 def output_path(path: str | os.PathLike) -> pathlib.Path:
-    """Where to write: ``path``, or a file of that name aside under ``DRY_RUN``."""
+    """Return where to write: ``path``, or a file of that name aside under ``DRY_RUN``.
+
+    Raises:
+        ValueError: it could not be written.
+    """
     path = pathlib.Path(path)
-    return pathlib.Path('work_dirs/dry_run/prompts', path.name) if runtime.dry_run() else path
+    if runtime.dry_run():
+        path = pathlib.Path('work_dirs/dry_run/prompts', path.name)
+    check_file('--out', path)
+    return path
 
 
 def load_prompts(path: str | os.PathLike) -> dict[str, Any]:

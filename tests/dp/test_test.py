@@ -14,6 +14,7 @@ from training_world import BASES, DIM, NOVELS, ROOT, make_world
 from oadp.categories import Categories
 from oadp.config import load_config
 from oadp.dp import build_detector, test
+from oadp.dp import testing as test_module
 from oadp.dp.checkpoints import load_detector, load_weights
 from oadp.dp.testing import metrics_file, metrics_table
 
@@ -87,6 +88,53 @@ def test_masks(here: pathlib.Path, capsys):
     assert 'APr' in printed and 'segm' in printed
     assert {'bbox_APr', 'segm_APr'} <= set(json.loads((here / 'masks.json').read_text()))
     assert len(list((here / 'show_masks/val').iterdir())) == 5
+
+
+@pytest.mark.parametrize('name', ['{root}/val/{file}', '../val/{file}', 'x/{file}'])
+def test_drawings_stay_in_their_folder(here: pathlib.Path, tmp_path, name: str):
+    """And never replace an image, whatever the annotations call it."""
+    folder = tmp_path / 'val'
+    folder.mkdir()
+    content = json.loads((here / 'val.json').read_text())
+    for image in content['images']:
+        file = image['file_name'].replace('.png', '.jpg')
+        cv2.imwrite(str(folder / file), cv2.imread(f'images/val/{image["file_name"]}'))
+        image['file_name'] = name.format(root=tmp_path, file=file)
+    (folder / 'x').symlink_to('.')
+    annotations = tmp_path / 'val.json'
+    annotations.write_text(json.dumps(content))
+    before = {p: p.read_bytes() for p in folder.glob('*.jpg')}
+    dataset = '.validator.dataloader.dataset'
+    test.main(
+        ['ov_coco.py', CHECKPOINT, '--show-dir', str(tmp_path / 'show')]
+        + [
+            '--out-json',
+            str(tmp_path / 'a.json'),
+            '--override',
+            f'{dataset}.ann_file::{annotations}',
+        ]
+        + [f'{dataset}.img_prefix::{folder}']
+    )
+    assert len(list((tmp_path / 'show').rglob('*.jpg'))) == 5
+    assert {p: p.read_bytes() for p in folder.glob('*.jpg')} == before
+
+
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['--show-dir', 'images/val'], 'images/val: holds images that are read'),
+        (['--show-dir', 'ov_coco.py'], '--show-dir: .*ov_coco.py is not a folder'),
+        (['--out', 'x.txt'], '--out x.txt: expected a name that ends in .pkl'),
+        (['--out', 'images'], '--out images: expected'),
+        (['--out-json', 'val.json'], '--out-json val.json: this file is read'),
+    ],
+)
+def test_destinations_are_checked_before_the_work(here, monkeypatch, argv, message):
+    monkeypatch.setattr(test_module, 'predict', None)
+    before = (here / 'val.json').read_bytes()
+    with pytest.raises(ValueError, match=message):
+        test.main(['ov_coco.py', CHECKPOINT, *argv])
+    assert (here / 'val.json').read_bytes() == before
 
 
 def test_no_masks(here: pathlib.Path):

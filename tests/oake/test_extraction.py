@@ -38,7 +38,7 @@ def annotate(small_world, name, **values):
 def test_every_image_gets_a_record_of_its_kind(extract, small_world, kind):
     reports = extract(kind)
     assert [(r.done, r.skipped, r.failed) for r in reports] == [(6, 0, [])] * 2
-    assert not list(small_world.rglob('*.tmp'))
+    assert not list(small_world.rglob('*.oadp-tmp'))
     for split in ('train', 'val'):
         store = features.open_store(folder(small_world, kind, split), kind)
         images = json.loads((small_world / f'data/coco/annotations/instances_{split}2017.json').read_text())['images']  # fmt: skip

@@ -82,7 +82,7 @@ def test_kills_leave_no_trace(extract, small_world, output):
     for i in store.ids():
         a, b = store.read(i), expected.read(i)
         assert all((a[k].float() - b[k].float()).abs().max() < 1e-3 for k in b)
-    assert not list(pathlib.Path().rglob('*.tmp'))
+    assert not list(pathlib.Path().rglob('*.oadp-tmp'))
 
 
 def test_help_says_what_is_needed_and_written():
