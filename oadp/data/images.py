@@ -183,7 +183,10 @@ def _unpack(
 ) -> PIL.Image.Image:
     width, height = image.size
     if width * height > max_pixels:
-        raise ValueError(f'{name}: {width} × {height} pixels, more than {max_pixels} in all')
+        raise ValueError(
+            f'{name}: {width} × {height} pixels, more than the {max_pixels} of the largest image that '
+            'is taken here; make it smaller'
+        )
     if not width or not height:
         raise ValueError(f'{name}: not a readable image ({width} × {height} pixels)')
     # Whether it is turned is not known of every format before it is unpacked.

@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_MAX_SCORES = 1 << 24
+"""Scores that products compute at a time, 32 MB in bf16: those of a mini-batch of photographs, or some
+rows of those of a large image (11,626 tokens of 4000 × 3000 pixels have 1.6 billion)."""
+
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Attention of (b, heads, n, d).
@@ -40,11 +44,19 @@ def _by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor
     """
     b, heads, n, d = q.shape
     q, k, v = (t.reshape(b * heads, n, d) for t in (q, k, v))
-    nothing = q.new_empty(()).expand(b * heads, n, n)  # beta=0: not read
-    scores = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=d**-0.5)
-    if bias is not None:
-        by_head = scores.view(b, heads, n, n)
-        by_head[..., :-1, -1] = -torch.inf
-        by_head[..., -1, 0] = -torch.inf
-        by_head[..., -1, 1:] += bias[:, :, 0]
-    return _side_by_side(torch.bmm(scores.softmax(dim=-1), v).view(b, heads, n, d))
+    rows = max(1, _MAX_SCORES // (b * heads * n))
+    parts = []
+    for start in range(0, n, rows):
+        queries = q[:, start : start + rows]
+        m = queries.shape[1]
+        nothing = q.new_empty(()).expand(b * heads, m, n)  # beta=0: not read
+        scores = torch.baddbmm(nothing, queries, k.transpose(1, 2), beta=0, alpha=d**-0.5)
+        if bias is not None:
+            by_head = scores.view(b, heads, m, n)
+            by_head[..., : n - 1 - start, -1] = -torch.inf
+            if start + m == n:
+                by_head[..., -1, 0] = -torch.inf
+                by_head[..., -1, 1:] += bias[:, :, 0]
+        parts.append(torch.bmm(scores.softmax(dim=-1), v))
+    attended = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    return _side_by_side(attended.view(b, heads, n, d))

@@ -1,6 +1,6 @@
 """Mini-batches that cross images."""
 
-__all__ = ['Batch', 'Batcher', 'Segment']
+__all__ = ['Batch', 'Batcher', 'Segment', 'halve']
 
 import collections
 from collections.abc import Callable, Iterator
@@ -22,6 +22,20 @@ class Segment(NamedTuple):
 
 
 Batch = list[Segment]
+
+
+def halve(batch: Batch) -> tuple[Batch, Batch]:
+    """Cut a batch of at least two inputs in two, in order."""
+    left = sum(map(len, batch)) // 2
+    first, second = [], []
+    for chunk, part in batch:
+        middle = min(part.start + left, part.stop)
+        left -= middle - part.start
+        if middle > part.start:
+            first.append(Segment(chunk, slice(part.start, middle)))
+        if middle < part.stop:
+            second.append(Segment(chunk, slice(middle, part.stop)))
+    return first, second
 
 
 class Batcher:

@@ -146,7 +146,8 @@ class ImageEncoder(nn.Module):
         """
         dtype = self.patches.weight.dtype
         # The statistics stay in float32: rounding them would be rounding every pixel.
-        x = ((pixels.float() / 255 - self._mean.float()) / self._std.float()).to(dtype)
+        x = pixels.to(torch.float32, copy=True)
+        x = x.div_(255).sub_(self._mean.float()).div_(self._std.float()).to(dtype)
         if outside is None:
             x, bias = self._embed(x, self.patch), None
         else:

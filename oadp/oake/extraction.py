@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..features import Store, check
-from .batches import Batch, Batcher
+from ..utils.memory import is_out_of_memory
+from .batches import Batch, Batcher, halve
 from .encoder import ImageEncoder
 from .images import ImageInfo
 from .meter import Meter
@@ -168,33 +169,77 @@ class _Run:
         self._batch_size = options.batch_size
         self._partial: dict[int, _Partial] = {}
         self._void: set[int] = set()
+        self._failures: list[Failure] = []
         self._running: collections.deque[tuple[Batch, Tensor, torch.cuda.Event | None]] = (
             collections.deque()
         )
 
     def run(self, images: list[ImageInfo]) -> Iterator[Failure]:
-        """Extract; the images that could not be read are yielded on the way."""
+        """Extract; the images that could not be read or encoded are yielded on the way."""
         batcher = Batcher(self._batch_size)
         task = self._split.task
         chunk_size = sys.maxsize if task.cut_on_device else _MAX_CHUNK
         for item in read(images, task, self._split.num_workers, chunk_size) if images else ():
             if isinstance(item, Failure):
-                self._void.add(item.image.id)
-                self._partial.pop(item.image.id, None)
-                self._meter.count_image()
-                yield item
+                self._fail(item)
             elif item.inputs is None:
                 self._finish(item, torch.zeros(0, self._encoder.dim, dtype=torch.float16))
             else:
                 for batch in batcher.add(item):
                     self._encode(batch)
+            yield from self._take_failures()
         for batch in batcher.flush():
             self._encode(batch)
-        while self._running:
-            self._collect()
+        self._collect_all()
+        yield from self._take_failures()
+
+    def _fail(self, failure: Failure) -> None:
+        """Give up an image, once; what is encoded of it is void."""
+        if failure.image.id not in self._void:
+            self._void.add(failure.image.id)
+            self._partial.pop(failure.image.id, None)
+            self._meter.count_image()
+            self._failures.append(failure)
+
+    def _take_failures(self) -> list[Failure]:
+        failures, self._failures = self._failures, []
+        return failures
 
     def _encode(self, batch: Batch) -> None:
-        """Set a batch going, and meanwhile collect what the one before gave."""
+        """Encode a batch; in halves, where the memory is too small, down to a single input."""
+        batch = [s for s in batch if s.chunk.image.id not in self._void]
+        if not batch:
+            return
+        try:
+            self._start(batch)
+        except (MemoryError, RuntimeError) as e:
+            if not is_out_of_memory(e):
+                raise
+            error = e.with_traceback(None)  # which would keep the tensors
+        else:
+            while len(self._running) > (self._device.type == 'cuda'):
+                self._collect()
+            return
+        self._collect_all()
+        if self._device.type == 'cuda':
+            torch.cuda.empty_cache()
+        if sum(map(len, batch)) > 1:
+            for half in halve(batch):
+                self._encode(half)
+            return
+        image, (height, width) = batch[0].chunk.image, batch[0].chunk.inputs.size_hw
+        cause = str(error).split('\n')[0]
+        self._fail(
+            Failure(
+                image,
+                ValueError(
+                    f'too little memory for an input of {width} × {height} pixels ({cause})'
+                ),
+            )
+        )
+
+    def _start(self, batch: Batch) -> None:
+        """Set a batch going; on a GPU it is not waited for."""
         pixels = [s.chunk.inputs.pixels(s.part, self._device) for s in batch]
         outside = None
         if self._split.task.is_masked:
@@ -208,7 +253,9 @@ class _Run:
             event = torch.cuda.Event()
             event.record()
         self._running.append((batch, embeddings, event))
-        while len(self._running) > (event is not None):
+
+    def _collect_all(self) -> None:
+        while self._running:
             self._collect()
 
     def _collect(self) -> None:

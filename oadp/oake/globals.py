@@ -7,12 +7,15 @@ __all__ = ['Globals']
 
 from torch import Tensor
 
-from ..data.images import read_pil_image
+from ..data.images import MAX_PIXELS, read_pil_image
 from ..features import Record
 from .command import main
 from .images import ImageInfo
 from .pixels import to_tensor
 from .task import CutPixels, Sample, Task
+
+MAX_TOKENS = 1 << 16
+"""Patches of an image that are encoded at most; 67 million pixels for ViT-B/32, some 3 GB."""
 
 
 class Globals(Task):
@@ -24,7 +27,8 @@ class Globals(Task):
         return None
 
     def prepare(self, image: ImageInfo) -> Sample:
-        picture = read_pil_image(image.file, image.size_wh)
+        max_pixels = min(MAX_PIXELS, MAX_TOKENS * self.patch**2)
+        picture = read_pil_image(image.file, image.size_wh, max_pixels)
         width, height = (length // self.patch * self.patch for length in picture.size)
         if not width or not height:
             raise ValueError(

@@ -10,6 +10,10 @@ from torchvision.transforms import functional
 
 _BICUBIC = functional.InterpolationMode.BICUBIC
 
+_MAX_STRETCH = 16
+"""Ratio of an image's sides from which only the centre is resized: of 1 × 5000 pixels, all would be
+224 × 1,120,000."""
+
 
 def to_tensor(image: Image.Image) -> Tensor:
     """(3, h, w) uint8."""
@@ -35,5 +39,20 @@ def clip_transform(image: Image.Image, resolution: int) -> Tensor:
         (3, resolution, resolution) uint8.
     """
     width, height = transformed_size(image.size, resolution)
+    if max(width, height) > _MAX_STRETCH * resolution:
+        return to_tensor(_resize_centre(image, (width, height), resolution))
     image = functional.resize(image, [height, width], _BICUBIC)
     return to_tensor(functional.center_crop(image, [resolution, resolution]))
+
+
+def _resize_centre(image: Image.Image, size_wh: tuple[int, int], resolution: int) -> Image.Image:
+    """Resize to ``size_wh`` and crop the centre, without the rest being computed."""
+    scales = [old / new for old, new in zip(image.size, size_wh, strict=True)]
+    corner = [round((new - resolution) / 2) for new in size_wh]
+    begin = [c * scale for c, scale in zip(corner, scales, strict=True)]
+    end = [
+        min((c + resolution) * scale, length)
+        for c, scale, length in zip(corner, scales, image.size, strict=True)
+    ]
+    box = (*begin, *end)
+    return image.resize((resolution, resolution), Image.Resampling.BICUBIC, box)

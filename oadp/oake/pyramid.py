@@ -46,14 +46,15 @@ def tile_offsets(length: int, tile: int) -> list[int]:
     >>> tile_offsets(500, 224)
     [0, 92, 184, 276]
     """
-    if length < tile:
-        return []
-    room = length - tile
-    steps = math.ceil(room / (tile // 2))
-    if steps == 0:
-        return [0]
-    step, longer = divmod(room, steps)
-    return [i * step + min(i, longer) for i in range(steps + 1)]
+    num = _num_tiles(length, tile)
+    if num < 2:
+        return [0] * num
+    step, longer = divmod(length - tile, num - 1)
+    return [i * step + min(i, longer) for i in range(num)]
+
+
+def _num_tiles(length: int, tile: int) -> int:
+    return 0 if length < tile else math.ceil((length - tile) / (tile // 2)) + 1
 
 
 def levels(size_wh: tuple[int, int], tile: int) -> Iterator[Level]:
@@ -71,8 +72,13 @@ def levels(size_wh: tuple[int, int], tile: int) -> Iterator[Level]:
         if not offsets:
             return
         yield Level(size_wh, scale, offsets)
-        size_wh = (int(width / RESCALE), int(height / RESCALE))
+        size_wh = _next_size(size_wh)
         scale *= RESCALE
+
+
+def _next_size(size_wh: tuple[int, int]) -> tuple[int, int]:
+    width, height = size_wh
+    return int(width / RESCALE), int(height / RESCALE)
 
 
 def whole_image_box(size_wh: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -88,5 +94,12 @@ def whole_image_box(size_wh: tuple[int, int]) -> tuple[float, float, float, floa
 
 
 def num_blocks(size_wh: tuple[int, int], tile: int) -> int:
-    """Number of blocks of an image, the whole one included."""
-    return 1 + sum(len(level.offsets) for level in levels(size_wh, tile))
+    """Return the number of blocks of an image, the whole one included.
+
+    The tiles themselves are not listed: a size may be wrong, and they would be millions.
+    """
+    num = 1
+    while tiles := _num_tiles(size_wh[0], tile) * _num_tiles(size_wh[1], tile):
+        num += tiles
+        size_wh = _next_size(size_wh)
+    return num

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from oadp.oake import attention
 from oadp.oake.attention import attend
 
 B, HEADS, N, D = 3, 2, 7, 8
@@ -21,7 +22,11 @@ def seen_by(query: torch.Tensor, k: torch.Tensor, v: torch.Tensor, shift: float 
 
 @pytest.mark.parametrize(('dtype', 'atol'), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
 @pytest.mark.parametrize('masked', [False, True])
-def test_everyone_sees_what_it_should(dtype: torch.dtype, atol: float, masked: bool) -> None:
+@pytest.mark.parametrize('rows', [N, 4, 3, 1])
+def test_everyone_sees_what_it_should(
+    dtype: torch.dtype, atol: float, masked: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, '_MAX_SCORES', rows * B * HEADS * N)
     q, k, v = (t.to(dtype) for t in tokens())
     bias = torch.zeros(B, 1, 1, N - 1, dtype=dtype)
     bias[0, ..., 1:4], bias[1, ..., :-1] = -100, -100
@@ -40,3 +45,17 @@ def test_everyone_sees_what_it_should(dtype: torch.dtype, atol: float, masked: b
         torch.testing.assert_close(result[:, :, -1], expected, atol=atol, rtol=0)
         # The second image's [OBJ] sees itself alone.
         torch.testing.assert_close(result[1, :, -1], v[1, :, -1], atol=atol, rtol=0)
+
+
+def test_scores_of_a_large_image_are_not_all_there_at_once(monkeypatch) -> None:
+    sizes = []
+    products = torch.bmm
+
+    def bmm(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        sizes.append(weights.numel())
+        return products(weights, values)
+
+    monkeypatch.setattr(torch, 'bmm', bmm)
+    q = torch.zeros(1, 12, 3000, 4, dtype=torch.bfloat16)
+    assert attend(q, q, q).shape == (1, 3000, 48)
+    assert max(sizes) <= 1 << 24 and sum(sizes) == 12 * 3000 * 3000

@@ -2,7 +2,7 @@
 
 import torch
 
-from oadp.oake.batches import Batcher
+from oadp.oake.batches import Batcher, halve
 from oadp.oake.images import ImageInfo
 from oadp.oake.reader import Chunk
 from oadp.oake.task import CutPixels
@@ -52,3 +52,16 @@ def test_batch_size_by_size():
     batcher = Batcher(lambda size: 64 // size[0])
     assert [len(content(b)) for b in batcher.add(make_chunk(0, 16, size=8))] == [8, 8]
     assert [len(content(b)) for b in batcher.add(make_chunk(0, 16, size=32))] == [2] * 8
+
+
+def test_halves():
+    chunks = [make_chunk(i, n) for i, n in enumerate([3, 1, 4])]
+    batcher = Batcher(lambda size: 8)
+    [batch] = [b for c in chunks for b in batcher.add(c)]
+    first, second = halve(batch)
+    assert (len(content(first)), len(content(second))) == (4, 4)
+    assert content(first) + content(second) == content(batch)
+    for part in (first, second, halve(first)[1]):
+        while sum(map(len, part)) > 1:
+            part = halve(part)[0]
+        assert len(content(part)) == 1

@@ -13,6 +13,7 @@ from oake_world import CONFIGS, DIM, NUM_PROPOSALS, SIZES, make_picture, read_al
 from oadp import features
 from oadp.oake import pyramid, reader
 from oadp.oake.blocks import Blocks
+from oadp.oake.encoder import ImageEncoder
 from oadp.oake.globals import Globals
 from oadp.oake.images import ImageInfo
 from oadp.oake.objects import Objects
@@ -165,6 +166,65 @@ def test_an_image_of_another_size_than_its_annotation_is_one_failure(extract, sm
     val, _ = extract(kind)
     assert val.done == 5 and len(val.failed) == 1
     assert name in val.failed[0] and 'annotation says 300000 × 300000' in val.failed[0]
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_too_little_memory_halves_batches(extract, small_world, monkeypatch, kind):
+    extract(kind, {'.train': None})
+    expected = read_all(folder(small_world, kind))
+    sizes = limit_memory(monkeypatch, lambda pixels: len(pixels) > 2)
+    (report,) = extract(kind, {'.train': None, '.val.dataloader.dataset.output_dir': 'small'})
+    assert (report.done, report.failed) == (6, [])
+    assert kind == 'globals' or max(sizes) > 2
+    store, whole = (features.open_store(p, kind) for p in ('small', folder(small_world, kind)))
+    assert len(expected) == 6
+    for i in whole.ids():
+        a, b = store.read(i), whole.read(i)
+        for x, y in zip(
+            *((r.values() if isinstance(r, dict) else [r]) for r in (a, b)), strict=True
+        ):
+            torch.testing.assert_close(x, y, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_too_little_memory_for_one_image_is_its_failure(extract, small_world, monkeypatch, kind):
+    image = sorted((small_world / 'data/coco/val2017').iterdir())[1]
+    pixels = torch.from_numpy(np.array(PIL.Image.open(image)))
+    if kind == 'globals':
+        height, width = (side // 8 * 8 for side in pixels.shape[:2])
+        limit_memory(monkeypatch, lambda x: x.shape[2:] == (height, width))
+        (report,) = extract(kind, {'.train': None})
+        named = [line for line in report.failed if image.name in line]
+        assert len(named) == 1 and f'{width} × {height} pixels' in named[0]
+        assert report.done + len(report.failed) == 6
+    else:
+        calls = limit_memory(monkeypatch, lambda x: True)
+        (report,) = extract(kind, {'.train': None})
+        failed = 6 if kind == 'blocks' else sum(n > 0 for n in NUM_PROPOSALS)
+        assert (report.done, len(report.failed)) == (6 - failed, failed) and calls
+        assert all('too little memory' in line for line in report.failed)
+
+
+def limit_memory(monkeypatch, is_too_much):
+    """Let the encoder fail as torch does; the sizes of the batches are collected."""
+    sizes = []
+    forward = ImageEncoder.forward
+
+    def limited(self, pixels, outside=None):
+        sizes.append(len(pixels))
+        if is_too_much(pixels):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")
+        return forward(self, pixels, outside)
+
+    monkeypatch.setattr(ImageEncoder, 'forward', limited)
+    return sizes
+
+
+def test_an_image_too_large_to_encode_at_its_own_size(extract, small_world, monkeypatch):
+    monkeypatch.setattr('oadp.oake.globals.MAX_TOKENS', 93)  # of 8 × 8 pixels
+    (report,) = extract('globals', {'.train': None})
+    assert (report.done, len(report.failed)) == (5, 1)
+    assert '128 × 47 pixels, more than the 5952' in report.failed[0]
 
 
 def test_proposals_that_are_not_finite_are_one_failure(extract, small_world):

@@ -1,6 +1,7 @@
 """Where blocks are."""
 
 import math
+import tracemalloc
 
 import pytest
 
@@ -63,3 +64,16 @@ def test_an_image_too_small_for_a_tile_has_one_block():
 def test_whole_image_box_is_xyxy(size, box):
     """The reference stores (offset, 0, side, side) and reads it as xyxy."""
     assert pyramid.whole_image_box(size) == box
+
+
+@pytest.mark.parametrize('size', [(640, 480), (223, 900), (224, 224), (5000, 300)])
+def test_number_of_blocks_is_that_of_the_tiles(size):
+    tiles = [len(level.offsets) for level in pyramid.levels(size, 224)]
+    assert pyramid.num_blocks(size, 224) == 1 + sum(tiles)
+
+
+def test_a_wrong_size_costs_no_memory():
+    tracemalloc.start()
+    assert pyramid.num_blocks((300_000, 300_000), 224) > 10_000_000
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()

@@ -65,3 +65,20 @@ def test_no_boxes():
     assert crop_resize(to_tensor(picture), torch.zeros(0, 4, dtype=torch.int32), 24).shape == (
         0, 3, 24, 24,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize('size', [(40, 700), (700, 40), (33, 1201), (640, 641)])
+def test_a_strip_is_resized_at_its_centre_alone(size, monkeypatch):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8))
+    whole = clip_transform(image, 40)
+    monkeypatch.setattr('oadp.oake.pixels._MAX_STRETCH', 0)
+    difference = clip_transform(image, 40).int() - whole.int()
+    assert difference.abs().max() <= 1 and (difference != 0).float().mean() < 0.01
+
+
+def test_a_strip_costs_no_memory(monkeypatch):
+    def refuse(*args):
+        raise AssertionError('224 × 1,120,000 pixels')
+
+    monkeypatch.setattr('oadp.oake.pixels.functional.resize', refuse)
+    assert clip_transform(Image.new('RGB', (1, 5000), 'red'), 224).shape == (3, 224, 224)
