@@ -9,7 +9,6 @@ __all__ = ['ImageList', 'image_folder', 'main', 'propose', 'write_proposals']
 
 import argparse
 import functools
-import json
 import pathlib
 import pickle
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from . import runtime
+from .annotation_file import read_images
 from .atomic import atomic_write
 from .config import add_config_arguments, load_config, to_plain
+from .data.annotation_lists import image_name
 from .dp.checkpoints import load_detector
 from .dp.inference import gather
 from .dp.pipelines import naming_image, with_own_reader
@@ -57,7 +58,7 @@ class ImageList(Dataset):
             raise FileNotFoundError(
                 f'{annotations}: no such annotation file; see "Annotations" of the README'
             )
-        images = json.loads(annotations.read_text(encoding='utf-8'))['images']
+        images = read_images(annotations, {'any_name', 'size'})
         self.images = sorted(images, key=lambda image: image['id'])
         self._folder = folder
         self._pipeline = Compose(with_own_reader(pipeline))
@@ -67,8 +68,7 @@ class ImageList(Dataset):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         image = self.images[i]
-        # LVIS names its files by the end of their address.
-        name = image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:])
+        name = image_name(image)
         info = dict(filename=name, height=image['height'], width=image['width'])
         with naming_image(self._folder / name):
             return self._pipeline(

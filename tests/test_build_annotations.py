@@ -34,6 +34,7 @@ def source(tmp_path):
         box = {'bbox': [1.10, 2, 3, 4], 'area': 12.0, 'iscrowd': 0}
         return {'id': id_, 'image_id': image_id, 'category_id': category_id, **box, **more}
 
+    size = {'width': 64, 'height': 48}
     data = {
         'info': {'description': 'with "quotes", [brackets] and {braces}', 'list': [1, [2]]},
         'licenses': [],
@@ -44,10 +45,10 @@ def source(tmp_path):
             annotation(4, 40, 9),
         ],
         'images': [
-            {'id': 10, 'file_name': 'a.jpg', 'neg_category_ids': [9, 3, 7]},
-            {'id': 20, 'file_name': 'é].jpg'},
-            {'id': 30, 'file_name': 'c.jpg'},
-            {'id': 40, 'file_name': 'd.jpg'},
+            {'id': 10, 'file_name': 'a.jpg', **size, 'neg_category_ids': [9, 3, 7]},
+            {'id': 20, 'file_name': 'é].jpg', **size},
+            {'id': 30, 'file_name': 'c.jpg', **size},
+            {'id': 40, 'file_name': 'd.jpg', **size},
         ],
         'categories': [
             {'id': 3, 'name': 'owl', 'supercategory': 'bird'},
@@ -89,7 +90,7 @@ def test_all_else_is_kept(source, tmp_path):
         assert {**before[a['id']], 'category_id': a['category_id']} == a
     images = content(tmp_path / 'out/val.3.json')['images']
     assert images[0]['neg_category_ids'] == [2, 0], 'the class outside of the set is dropped'
-    assert images[1] == {'id': 20, 'file_name': 'é].jpg'}
+    assert images[1] == {'id': 20, 'file_name': 'é].jpg', 'width': 64, 'height': 48}
 
 
 def test_command_writes_beside_the_file(source, tmp_path):
@@ -120,23 +121,20 @@ def test_nothing_there(tmp_path):
     ('text', 'match'),
     [
         ('', 'the file is empty'),
-        ('[]', "character 0 is '\\[', expected {"),
-        ('{"images": [{"id": 1}', "character 21 is '', expected , or ]"),
-        ('{"annotations": [{"id": 1}]}', "KeyError: 'image_id'"),
-        ('{"images": [}', 'JSONDecodeError'),
-        (
-            '{"images": []}',
-            '3 of the 3 categories of the set are not in the file, which has 0: cat',
-        ),
+        ('[]', 'expected an object with the lists .* found a list'),
+        ('{"images": [{"id": 1}', 'cut off after 21 characters'),
+        ('{"annotations": [{"id": 1}]}', 'annotations without image_id: 1 '),
+        ('{"images": [}', r'x.json: not JSON \(Expecting value in line 1, column 13'),
+        ('{"images": []}', "the file lacks: 3 \\('cat', 'red fox', 'owl'\\); the set has 3 names"),
         (
             '{"categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "red fox"}, {"id": 2, "name": "owl"}], '
             '"annotations": [{"id": 1, "image_id": 1, "category_id": 8}]}',
-            r'annotations have category ids that its categories lack: \[8\]',
+            r'annotations whose category_id is not among the categories: 1 \(id 1: 8\)',
         ),
         (
             '{"categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "red fox"}, {"id": 2, "name": "owl"}], '
-            '"images": [{"id": 1, "neg_category_ids": [2, 9]}]}',
-            r'images have category ids that its categories lack: \[9\]',
+            '"images": [{"id": 1, "neg_category_ids": [2, 9]}], "annotations": []}',
+            r'category ids in neg_category_ids .*: 1 \(9 in images\[0\]\)',
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""What comes from a user's disk: images and annotations."""
+"""Data files: annotations, images, features and prompts, and the checks they pass before use."""

@@ -16,13 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from lvis import LVIS
 from mmdet.datasets import DATASETS, CocoDataset, LVISV1Dataset
 from mmdet.datasets import build_dataset as build_mmdet_dataset
+from mmdet.datasets.api_wrappers import COCO
 from pycocotools import mask as mask_api
 
 from .. import runtime
 from ..categories import Categories, get_categories
 from ..config import to_plain
+from ..data.annotation_checks import AnnotationCheck, AnnotationColumns, read_annotations
+from ..data.annotation_lists import MIN_TRAINING_SIDE, image_name
+from .annotations_left_out import log_left_out_annotations
 from .evaluation import coco_metrics, coco_precision
 from .pipelines import naming_image, with_own_reader
 
@@ -33,6 +38,9 @@ _DRY_RUN_IMAGES = 4
 class _OpenVocabularyDataset:
     """What the two datasets share; stands before mmdet's class.
 
+    Attributes:
+        coco: the annotations with the index of pycocotools (lvis-api).
+
     Args:
         ann_file: annotations in COCO's (LVIS's) format.
         pipeline: of mmdet; its ``LoadImageFromFile`` becomes ``ReadImage``.
@@ -42,8 +50,12 @@ class _OpenVocabularyDataset:
 
     Raises:
         FileNotFoundError: no such annotation file.
-        ValueError: the file lacks categories of the set, or no image is left to train on.
+        ValueError: the file has errors, lacks categories of the set or masks that the pipeline
+            loads, or no image is left to train on.
     """
+
+    _name_key: str
+    _is_federated: bool
 
     def __init__(
         self,
@@ -58,6 +70,9 @@ class _OpenVocabularyDataset:
             categories = get_categories(categories)
         self.categories = categories
         self._max_images = max_images
+        self._with_masks = any(
+            isinstance(step, Mapping) and step.get('with_mask') for step in pipeline
+        )
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools announces its steps
             super().__init__(
                 ann_file, with_own_reader(pipeline), *args, classes=categories.all_, **kwargs
@@ -68,19 +83,13 @@ class _OpenVocabularyDataset:
             )
 
     def load_annotations(self, ann_file: str) -> list[dict[str, Any]]:
-        if not pathlib.Path(ann_file).is_file():
-            raise FileNotFoundError(
-                f'{ann_file}: no such annotation file; `python -m oadp.build_annotations` makes '
-                'those of COCO and LVIS (README, "Annotations")'
-            )
-        images = super().load_annotations(ann_file)
-        ids = {c['name']: c['id'] for c in self.coco.dataset['categories']}
-        missing = [name for name in self.categories.all_ if name not in ids]
-        if missing:
-            raise ValueError(
-                f'{ann_file}: lacks {len(missing)} of the {self.categories.num_all} categories, '
-                f'such as {missing[:5]}; it has {sorted(ids)[:5]}, …'
-            )
+        data, columns = self._read(ann_file)
+        self.coco = self._index(data)
+        self.img_ids = self.coco.get_img_ids()
+        images = self.coco.load_imgs(self.img_ids)
+        for image in images:
+            image['filename'] = image_name(image, self._name_key)
+        ids = {c['name']: c['id'] for c in data['categories']}
         names = self.categories.all_ if self.test_mode else self.categories.bases
         self.cat_ids = [ids[name] for name in names]
         self.cat2label = {category_id: label for label, category_id in enumerate(self.cat_ids)}
@@ -88,24 +97,46 @@ class _OpenVocabularyDataset:
             images = images[: self._max_images]
             self.img_ids = self.img_ids[: self._max_images]
         else:
-            self._report_left_out()
+            log_left_out_annotations(ann_file, columns, data['images'], self.cat_ids)
         return images
 
-    def _report_left_out(self) -> None:
-        known = self.cat2label
-        left_out = sum(a['category_id'] not in known for a in self.coco.anns.values())
-        if left_out:
-            runtime.get_logger().info(
-                '%s: %d of %d annotations are not of base categories, and left out in training',
-                self.ann_file,
-                left_out,
-                len(self.coco.anns),
+    def _read(self, ann_file: str) -> tuple[dict[str, Any], AnnotationColumns]:
+        """Read the file before mmdet does, whose classes believe what they find in it."""
+        if not pathlib.Path(ann_file).is_file():
+            raise FileNotFoundError(
+                f'{ann_file}: no such annotation file; `python -m oadp.build_annotations` makes '
+                'those of COCO and LVIS (README, "Annotations")'
             )
+        needs = {'annotations', 'size', 'box', self._name_key}
+        if self._with_masks and not self.test_mode:
+            needs.add('mask')
+        if self.test_mode and self._is_federated:
+            needs.add('lvis')
+        return read_annotations(ann_file, needs, self.categories)
 
-    def _filter_imgs(self, min_size: int = 32) -> list[int]:
-        indices = super()._filter_imgs(min_size)[: self._max_images]
+    def require_masks(self) -> None:
+        """Check that each annotation has a mask, as ``segm`` metrics need.
+
+        Raises:
+            ValueError: some have none; the ids are listed.
+        """
+        check = AnnotationCheck({'mask'})
+        for name in ('images', 'annotations'):
+            check.add_list(name, self.coco.dataset[name])
+        check.finish(self.ann_file, {'images': 'list'}).raise_errors()
+
+    def _filter_imgs(self, min_size: int = MIN_TRAINING_SIDE) -> list[int]:
+        total = len(self.data_infos)
+        small = sum(min(i['width'], i['height']) < min_size for i in self.data_infos)
+        indices = super()._filter_imgs(min_size)
+        if len(indices) < total:
+            runtime.get_logger().info(
+                '%s: %d of %d images are left out in training: %d narrower or lower than %d '
+                'pixels, the others without an annotation of a base category',
+                self.ann_file, total - len(indices), total, small, min_size,
+            )  # fmt: skip
         self.img_ids = self.img_ids[: self._max_images]
-        return indices
+        return indices[: self._max_images]
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Ids of the labelled categories in an image; class-balanced sampling counts them."""
@@ -123,6 +154,17 @@ class _OpenVocabularyDataset:
 @DATASETS.register_module()
 class OV_COCO(_OpenVocabularyDataset, CocoDataset):
     """COCO, or a dataset in its format, with base and novel categories."""
+
+    _name_key = 'file_name'
+    _is_federated = False
+
+    @staticmethod
+    def _index(data: dict[str, Any]) -> COCO:
+        coco = COCO()
+        coco.dataset = data
+        coco.createIndex()
+        coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs  # mmdet's names
+        return coco
 
     def evaluate(
         self,
@@ -147,9 +189,23 @@ class OV_COCO(_OpenVocabularyDataset, CocoDataset):
         return metrics
 
 
+class _DecodedLVIS(LVIS):
+    """lvis-api's index of a file that is decoded already."""
+
+    def _load_json(self, path: dict[str, Any]) -> dict[str, Any]:
+        return path
+
+
 @DATASETS.register_module()
 class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
     """LVIS v1, whose rare categories are the novel ones; evaluated by lvis-api, as mmdet does."""
+
+    _name_key = 'coco_url'
+    _is_federated = True
+
+    @staticmethod
+    def _index(data: dict[str, Any]) -> LVIS:
+        return _DecodedLVIS(data)
 
     def evaluate(
         self,

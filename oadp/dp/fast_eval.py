@@ -8,7 +8,6 @@ for any number of evaluations. The figures are pycocotools' and lvis's to floati
 
 __all__ = ['Detections', 'GroundTruth']
 
-import json
 import pathlib
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from ..categories import Categories
+from ..data.annotation_checks import read_annotations
 from .evaluation import MAX_DETECTIONS, coco_metrics, metric_prefixes
 
 _LVIS_MAX_DETECTIONS = (300,)
@@ -88,16 +88,10 @@ class GroundTruth:
     ) -> None:
         self._categories = categories
         self._federated = federated
-        data = _read(ann_file)
+        data = _read(ann_file, categories, federated)
         if image_ids is not None:
             _keep_images(data, set(image_ids), ann_file)
         by_name = {c['name']: c for c in data['categories']}
-        missing = [name for name in categories.all_ if name not in by_name]
-        if missing:
-            raise ValueError(
-                f'{ann_file}: lacks {len(missing)} of {categories.num_all} categories, such as '
-                f'{missing[:3]}; make it with python -m oadp.build_annotations'
-            )
         infos = [by_name[name] for name in categories.all_]
         self._category_ids = [c['id'] for c in infos]
         self._frequencies = [c.get('frequency') for c in infos]
@@ -273,14 +267,15 @@ def _mean(values: np.ndarray, iou: float | None) -> float:
     return float(values.mean()) if values.size else -1.0
 
 
-def _read(ann_file: str | pathlib.Path) -> dict[str, Any]:
+def _read(ann_file: str | pathlib.Path, categories: Categories, federated: bool) -> dict[str, Any]:
     path = pathlib.Path(ann_file)
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: no such annotation file; make it with python -m oadp.build_annotations '
             '(README, section "Annotations")'
         )
-    data = json.loads(path.read_text(encoding='utf-8'))
+    needs = {'annotations', 'box'} | ({'lvis'} if federated else set())
+    data, _ = read_annotations(path, needs, categories)
     for ann in data['annotations']:
         ann.pop('segmentation', None)  # most of the memory, and no use for boxes
     return data

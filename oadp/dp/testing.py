@@ -49,6 +49,8 @@ def evaluate(
     """
     if 'segm' in args.metrics and not getattr(detector, 'with_mask', False):
         raise ValueError('--metrics segm needs masks, and the detector of this config has none')
+    if 'segm' in args.metrics:
+        dataset.require_masks()
     visit = None
     out, out_json, show_dir = map(_aside, (args.out, args.out_json, args.show_dir))
     if show_dir is not None:

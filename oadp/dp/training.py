@@ -241,7 +241,8 @@ def _build_runner(
 def _build_evaluation(
     config: Mapping[str, Any], trainer: Mapping[str, Any], world: World, endless: bool
 ) -> EvaluationHook:
-    loader = build_val_loader(
-        build_dataset(config, 'val'), to_plain(config['validator']['dataloader']), world
-    )
+    dataset = build_dataset(config, 'val')
+    if 'segm' in trainer['evaluation'].get('metric', ()):  # a name, or several
+        dataset.require_masks()
+    loader = build_val_loader(dataset, to_plain(config['validator']['dataloader']), world)
     return EvaluationHook(loader, world, **{'by_epoch': not endless, **trainer['evaluation']})

@@ -1,22 +1,22 @@
 """Which images a split has, where they lie, and what is proposed in them.
 
-Only the annotation file's list of images is decoded and kept: the annotations beside it would take
-gigabytes.
+Only the annotation file's list of images is kept: the annotations beside it, which are checked one
+at a time, would take gigabytes.
 """
 
 __all__ = ['DATASET_TYPES', 'ImageInfo', 'load_images', 'load_proposals']
 
 import dataclasses
-import mmap
 import os
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import compat
-from ..annotation_file import iterate_lists
+from ..annotation_file import read_images
+from ..data.annotation_lists import Need, image_name
+from ..data.proposal_checks import check_proposals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +34,8 @@ class ImageInfo:
     size_wh: tuple[int, int] | None
 
 
-def _coco_name(image: dict[str, Any]) -> str:
-    return image['file_name']
-
-
-def _lvis_name(image: dict[str, Any]) -> str:
-    """LVIS takes COCO's images of both splits: the folder and name are the end of the address."""
-    return '/'.join(image['coco_url'].split('/')[-2:])
-
-
-_NAMES: dict[str, Callable[[dict[str, Any]], str]] = dict(COCO=_coco_name, LVIS=_lvis_name)
-DATASET_TYPES = tuple(_NAMES)
+_NAME_KEYS: dict[str, Need] = dict(COCO='file_name', LVIS='coco_url')
+DATASET_TYPES = tuple(_NAME_KEYS)
 
 
 def load_images(
@@ -60,47 +51,28 @@ def load_images(
 
     Raises:
         FileNotFoundError: no annotation file or no folder.
-        ValueError: not an annotation file, an unknown type, or an id twice.
+        ValueError: an unknown type, or the file has errors; all are listed.
     """
-    if dataset_type not in _NAMES:
+    if dataset_type not in _NAME_KEYS:
         raise ValueError(f'unknown dataset type {dataset_type!r}; choose from {DATASET_TYPES}')
     ann_file, root = pathlib.Path(ann_file), pathlib.Path(root)
     if not ann_file.is_file():
         raise FileNotFoundError(f'{ann_file}: no such annotation file (README, "Datasets")')
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: no such folder of images (README, "Datasets")')
-    try:
-        images = [
-            ImageInfo(
-                id=image['id'],
-                file=root / _NAMES[dataset_type](image),
-                size_wh=(image['width'], image['height']) if 'width' in image else None,
-            )
-            for image in _image_records(ann_file)
-        ]
-    except (ValueError, KeyError, TypeError, IndexError) as e:
-        raise ValueError(
-            f'{ann_file}: not an annotation file of type {dataset_type} ({type(e).__name__}: {e}); '
-            'expected "images" with "id" and a file name'
-        ) from e
-    if not images:
-        raise ValueError(f'{ann_file}: no image in it')
-    if len({image.id for image in images}) != len(images):
-        raise ValueError(f'{ann_file}: {len(images)} images, but some have the same id')
-    return images
+    key = _NAME_KEYS[dataset_type]
+    return [
+        ImageInfo(
+            id=image['id'],
+            file=root / image_name(image, key),
+            size_wh=(image['width'], image['height']) if _has_size(image) else None,
+        )
+        for image in read_images(ann_file, {key})
+    ]
 
 
-def _image_records(ann_file: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """The elements of ``images``; what comes behind them in the file is not decoded."""
-    with ann_file.open('rb') as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        text = str(content, 'utf-8')
-    found = False
-    for key, record, _, _ in iterate_lists(text):
-        if key == 'images':
-            found = True
-            yield record
-        elif found:
-            return
+def _has_size(image: dict[str, Any]) -> bool:
+    return image.get('width') is not None and image.get('height') is not None
 
 
 def load_proposals(
@@ -118,27 +90,13 @@ def load_proposals(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a list, or not as long as there are images.
+        ValueError: not such a list, not as long as there are images, or boxes that are not of
+            these images.
     """
     file = pathlib.Path(file)
     if not file.is_file():
         raise FileNotFoundError(f'{file}: no such file of proposals (README, "Proposals")')
     arrays = compat.load_pickled_arrays(file)
-    if not isinstance(arrays, (list, tuple)):
-        raise ValueError(f'{file}: expected a list of arrays, found a {type(arrays).__name__}')
-    if len(arrays) != len(images):
-        raise ValueError(
-            f'{file}: proposals of {len(arrays)} images, but the annotation file has {len(images)} '
-            'images; the two must be of the same split of the same dataset'
-        )
-    ids = [image.id for image in images]
-    if is_sorted:
-        ids.sort()
-    for image_id, array in zip(ids, arrays, strict=True):
-        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] != 5:
-            found = getattr(array, 'shape', type(array).__name__)
-            raise ValueError(
-                f'{file}: proposals of image {image_id}: expected an (n, 5) array of x1, y1, x2, '
-                f'y2, objectness, found {found}'
-            )
-    return {i: np.asarray(a, dtype=np.float32) for i, a in zip(ids, arrays, strict=True)}
+    ids, sizes = [i.id for i in images], [i.size_wh for i in images]
+    checked = check_proposals(file, arrays, ids, sizes, is_sorted)
+    return dict(zip(sorted(ids) if is_sorted else ids, checked, strict=True))

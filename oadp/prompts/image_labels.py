@@ -105,8 +105,9 @@ def _read_labels(path: pathlib.Path, categories: Categories) -> tuple[list[int],
             '(README, "Annotations")'
         )
     file = AnnotationFile.read(path)
-    names = tuple(c['name'] for c in sorted(file.categories, key=lambda c: c['id']))
-    if names != categories.all_:
+    by_id = {c['id']: c['name'] for c in file.categories}
+    names = tuple(by_id[i] for i in sorted(by_id))
+    if names != categories.all_ or sorted(by_id) != list(range(len(by_id))):
         raise ValueError(
             f'{path}: expected the {categories.num_all} categories of the set in its order, found '
             f'{len(names)}, such as {list(names[:3])}; `python -m oadp.build_annotations` writes such a file'

@@ -33,20 +33,28 @@ def test_lvis_takes_folder_and_name_from_the_address(write, tmp_path):
     assert image.file == tmp_path / 'train2017/000000391895.jpg'
 
 
-def test_what_follows_the_images_is_not_decoded(write, tmp_path):
-    file = write('{"images": [{"id": 1, "file_name": "a"}], "annotations": [{}, garbage')
-    assert len(images.load_images(file, tmp_path)) == 1
+def test_what_follows_the_images_is_checked(write, tmp_path):
+    image = '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{'
+    with pytest.raises(ValueError, match='annotations.json: cut off'):
+        images.load_images(write(image), tmp_path)
+    with pytest.raises(ValueError, match='annotations.json: .*whose image_id is not among'):
+        images.load_images(write(image + '"id": 1, "image_id": 2, "category_id": 1}]}'), tmp_path)
 
 
 @pytest.mark.parametrize(
     ('content', 'dataset_type', 'message'),
     [
         ({'images': [dict(id=1, file_name='a')]}, 'VOC', "'VOC'; choose from"),
-        ({'annotations': []}, 'COCO', 'no image'),
-        ({'images': [dict(file_name='a')]}, 'COCO', "KeyError: 'id'"),
+        ({'annotations': []}, 'COCO', 'lists missing: 1 .*"images"'),
+        ({'images': []}, 'COCO', 'empty lists: 1 .*"images"'),
+        ({'images': [dict(file_name='a')]}, 'COCO', r'images without id: 1 \(images\[0\]\)'),
         ({'images': [dict(id=1, file_name='a')]}, 'LVIS', 'coco_url'),
-        ({'images': [dict(id=1, file_name='a'), dict(id=1, file_name='b')]}, 'COCO', 'same id'),
-        ('not JSON', 'COCO', 'not an annotation file'),
+        (
+            {'images': [dict(id=1, file_name='a'), dict(id=1, file_name='b')]},
+            'COCO',
+            'id 1: 2 times',
+        ),
+        ('not JSON', 'COCO', 'annotations.json: not JSON'),
     ],
 )
 def test_bad_annotations(write, tmp_path, content, dataset_type, message):

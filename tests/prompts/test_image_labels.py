@@ -21,10 +21,13 @@ def split(tmp_path):
     names = ['dog', 'cat', 'owl']
     pairs = [(10, 2), (10, 2), (10, 1), (30, 3), (30, 2)]  # image, category
     data = {
-        'images': [{'id': i} for i in IMAGE_IDS],
+        'images': [
+            {'id': i, 'file_name': f'{i}.jpg', 'width': 64, 'height': 48} for i in IMAGE_IDS
+        ],
         'categories': [{'id': i + 1, 'name': n} for i, n in enumerate(names)],
         'annotations': [
-            {'id': i, 'image_id': a, 'category_id': c} for i, (a, c) in enumerate(pairs)
+            {'id': i, 'image_id': a, 'category_id': c, 'bbox': [1, 2, 3, 4]}
+            for i, (a, c) in enumerate(pairs)
         ],
     }
     (tmp_path / 'x.json').write_text(json.dumps(data))
@@ -64,6 +67,23 @@ def test_annotations_of_another_set(split):
         read_image_labels({**split, 'ann_file': 'none.json'}, CATEGORIES, ALONE)
     with pytest.raises(ValueError, match=r"expected the 2 categories .*'cat', 'dog', 'owl'"):
         read_image_labels(split, Categories(('cat', 'owl'), ()), ALONE)
+
+
+def test_file_that_is_not_split(split):
+    unsplit = split['ann_file'].with_name('x.json')  # its ids are from 1, dog before cat
+    with pytest.raises(ValueError, match='in its order.*build_annotations'):
+        read_image_labels({**split, 'ann_file': unsplit}, CATEGORIES, ALONE)
+    in_order = Categories(('dog', 'cat'), ('owl',))
+    with pytest.raises(ValueError, match='in its order.*build_annotations'):
+        read_image_labels({**split, 'ann_file': unsplit}, in_order, ALONE)
+
+
+def test_annotation_of_an_image_that_is_not_there(split):
+    data = json.loads(split['ann_file'].read_text())
+    data['annotations'][0]['image_id'] = 1001
+    split['ann_file'].write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r'x.3.json: .*not among the images: 1 \(id 0: 1001\)'):
+        read_image_labels(split, CATEGORIES, ALONE)
 
 
 @pytest.mark.parametrize(

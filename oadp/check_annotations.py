@@ -1,0 +1,83 @@
+"""Check an annotation file: ``python -m oadp.check_annotations FILE [--categories SET] [--images DIR]``."""
+
+__all__ = ['main']
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import rich.console
+import rich.markup
+import rich.table
+
+from .annotation_file import AnnotationFile
+from .categories import get_categories
+from .data.annotation_checks import Report
+from .data.image_files import check_image_files
+
+_FILE_WIDTH = 1000  # characters: in a file or a pipe no line of the table is broken
+_NEEDS = ('annotations', 'any_name', 'box', 'size')
+
+
+def report_table(report: Report) -> rich.table.Table:
+    """Return what a check found as a table, errors first."""
+    table = rich.table.Table(title=rich.markup.escape(str(report.path)))
+    table.add_column('')
+    table.add_column('what', overflow='fold')
+    table.add_column('count', justify='right')
+    table.add_column('such as', overflow='fold')
+    table.add_column('what to do, or what is assumed', overflow='fold')
+    for kind, findings in (('error', report.errors), ('tolerated', report.tolerated)):
+        for finding in findings:
+            cells = finding.what, f'{finding.count}', finding.shown, finding.advice
+            table.add_row(kind, *map(rich.markup.escape, cells))
+    return table
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m oadp.check_annotations',
+        description="Check an annotation file in COCO's or LVIS's format as every command does "
+        'that reads it, and print what is wrong in it. Exit status: 1 if it has errors.',
+    )
+    add = parser.add_argument
+    add('file', type=pathlib.Path, metavar='FILE', help='the annotation file')
+    add(
+        '--categories',
+        metavar='SET',
+        help='category set whose names must all be in the file: a JSON file with base and novel '
+        'names, coco or lvis',
+    )
+    add(
+        '--images',
+        type=pathlib.Path,
+        metavar='DIR',
+        help='folder of the images: check that all are there, and of the sizes that the file says',
+    )
+    add('--masks', action='store_true', help='check also that each annotation has a mask')
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        categories = None if args.categories is None else get_categories(args.categories)
+        needs = (*_NEEDS, 'mask') if args.masks else _NEEDS
+        _, report = AnnotationFile.check(args.file, needs, categories)
+        if args.images is not None:
+            check_image_files(report.images, args.images, report.errors)
+    except (OSError, ValueError) as e:
+        sys.exit(f'error: {e}')
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
+    console = rich.console.Console(width=width)
+    if report.errors or report.tolerated:
+        console.print(report_table(report))
+    counts = ', '.join(f'{count} {name}' for name, count in report.counts.items())
+    print(f'{report.path}: {counts}; kinds of errors: {len(report.errors)}')
+    if report.errors:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()

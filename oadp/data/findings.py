@@ -1,0 +1,71 @@
+"""What a check of a file found: faults of one kind together, counted, with a few examples."""
+
+__all__ = ['Finding', 'Findings']
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+MAX_EXAMPLES = 5
+
+
+@dataclasses.dataclass
+class Finding:
+    """Faults of one kind.
+
+    Attributes:
+        what: such as ``annotations without bbox``.
+        advice: what to do, or what is assumed instead.
+        count: how many there are.
+        examples: the first of them.
+    """
+
+    what: str
+    advice: str
+    count: int = 0
+    examples: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def shown(self) -> str:
+        """The examples as text."""
+        more = ['…'] if self.count > len(self.examples) else []
+        return ', '.join([*self.examples, *more]) if self.examples else ''
+
+    def __str__(self) -> str:
+        examples = f' ({self.shown})' if self.examples else ''
+        return f'{self.what}: {self.count}{examples}; {self.advice}'
+
+
+class Findings:
+    """Kinds of faults in the order in which they were first found."""
+
+    def __init__(self) -> None:
+        self._by_what: dict[str, Finding] = {}
+
+    def add(self, what: str, advice: str, count: int, examples: Iterable[str] = ()) -> None:
+        """Count faults of a kind; nothing is added where ``count`` is 0.
+
+        Args:
+            what, advice: see ``Finding``; faults of the same ``what`` are counted together.
+            count: how many more there are.
+            examples: of them; only as many are taken as are shown.
+        """
+        if not count:
+            return
+        finding = self._by_what.setdefault(what, Finding(what, advice))
+        finding.count += int(count)
+        for example in examples:
+            if len(finding.examples) >= MAX_EXAMPLES:
+                break
+            finding.examples.append(example)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._by_what.values())
+
+    def __len__(self) -> int:
+        return len(self._by_what)
+
+    def message(self, path: object) -> str:
+        """All of them as the message of an error about a file."""
+        if len(self) == 1:
+            return f'{path}: {next(iter(self))}'
+        return '\n  '.join([f'{path}: {len(self)} kinds of errors:', *map(str, self)])
