@@ -118,9 +118,14 @@ class AnnotationCheck:
         self._num_without_crowd = 0
 
     def add(self, name: str, record: Any) -> None:
-        """Hand over one element of a list; those of other lists are not looked at."""
+        """Hand over one element of a list; those of other lists are not looked at.
+
+        An annotation whose mask is not needed loses it: most of the memory, and of the time.
+        """
         pending = self._pending.get(name)
         if pending is not None:
+            if name == 'annotations' and 'mask' not in self._needs and type(record) is dict:
+                record.pop('segmentation', None)
             pending.append(record)
             if len(pending) >= _AT_ONCE:
                 self._flush(name)

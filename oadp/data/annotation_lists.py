@@ -64,21 +64,35 @@ class ImageList:
         self.records.extend(records.records)
         self._ids.append(records.integers('id'))
         self._check_names(records)
-        width, height = (
-            records.integers(key, 1, 'size' in self._needs, _SIZE_ADVICE)
-            for key in ('width', 'height')
+        self._sizes.append(self._check_sizes(records))
+        for key in _LVIS_LISTS:
+            self._check_list(records, key)
+
+    def _check_sizes(self, records: Records) -> Column:
+        """(n, 2) heights and widths; −1 where they are missing or wrong."""
+        pairs = list(zip(records.values('height'), records.values('width'), strict=True))
+        good = [_is_size(*pair) for pair in pairs]
+        missing = [i for i, pair in enumerate(pairs) if pair == (None, None)]
+        wrong = [i for i, ok in enumerate(good) if not ok and pairs[i] != (None, None)]
+        if 'size' in self._needs:
+            records.fault('without width and height', _SIZE_ADVICE, missing)
+        said = (f'{pairs[i][1]!r:.20} × {pairs[i][0]!r:.20}' for i in wrong)
+        examples = (f'{name}: {size}' for name, size in zip(records.names(wrong), said, strict=True))
+        self._errors.add(
+            'images whose width and height are no size of an image',
+            _SIZE_ADVICE,
+            len(wrong),
+            examples,
         )
-        too_large = np.flatnonzero((width > _MAX_PIXELS // np.maximum(height, 1)) & (height > 0))
-        records.fault('of more than 2^30 pixels', 'correct width and height', too_large, 'width')
-        small = np.minimum(width, height)
+        sizes = [pair if ok else (-1, -1) for pair, ok in zip(pairs, good, strict=True)]
+        column = np.array(sizes, np.int64).reshape(-1, 2)
+        small = column.min(axis=1)
         self._tolerated.add(
             f'images narrower or lower than {MIN_TRAINING_SIDE} pixels',
             'left out of training',
             np.count_nonzero((small > 0) & (small < MIN_TRAINING_SIDE)),
         )
-        self._sizes.append(np.stack([height, width], axis=1))
-        for key in _LVIS_LISTS:
-            self._check_list(records, key)
+        return column
 
     def _check_names(self, records: Records) -> None:
         needed = [k for k in ('file_name', 'coco_url') if k in self._needs]
@@ -244,6 +258,15 @@ def _is_name(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_size(height: Any, width: Any) -> bool:
+    return (
+        type(height) is int
+        and type(width) is int
+        and min(height, width) > 0
+        and height * width <= _MAX_PIXELS
+    )
 
 
 def _are_ids(value: Any) -> bool:

@@ -67,20 +67,8 @@ class Records:
         """Of each record; None where it has none."""
         return [r.get(key) for r in self.records]
 
-    def integers(
-        self, key: str, lowest: int = 0, required: bool = True, advice: str = ''
-    ) -> Column:
-        """Read an integer of each record.
-
-        Args:
-            key: of the records.
-            lowest: the least that is allowed.
-            required: whether a missing one is an error.
-            advice: what to do where one is missing or out of range, if there is more to say.
-
-        Returns:
-            (n,) int64; −1 where it is missing or wrong.
-        """
+    def integers(self, key: str) -> Column:
+        """Read an id of each record; (n,) int64, −1 where it is missing or wrong."""
         values = self.values(key)
         if set(map(type, values)) == {int}:
             try:
@@ -88,12 +76,10 @@ class Records:
             except OverflowError:
                 pass
             else:
-                if column.min() >= lowest:
+                if column.min() >= 0:
                     return column
-        good = [type(v) is int and lowest <= v <= _MAX_INTEGER for v in values]
-        if required:
-            missing = _where(v is None for v in values)
-            self.fault(f'without {key}', advice or f'give each its {key}', missing)
+        good = [type(v) is int and 0 <= v <= _MAX_INTEGER for v in values]
+        self.fault(f'without {key}', f'give each its {key}', _where(v is None for v in values))
         self.fault(
             f'whose {key} is not an integer',
             'write it as a whole number, without quotes or a decimal point',
@@ -102,7 +88,7 @@ class Records:
         )
         self.fault(
             f'whose {key} is out of range',
-            advice or f'expected a number from {lowest} to {_MAX_INTEGER}',
+            f'expected a number from 0 to {_MAX_INTEGER}',
             _where(type(v) is int and not ok for v, ok in zip(values, good, strict=True)),
             key,
         )

@@ -117,11 +117,7 @@ def test_no_novel_label_reaches_training(here: pathlib.Path, config: str):
 def test_perfect_detections_of_own_categories(here: pathlib.Path):
     """The prefixes follow the numbers of categories; a perfect detector has 1 everywhere."""
     dataset = build_dataset(load_config('ov_coco.py'), 'val')
-    results = []
-    for index in range(len(dataset)):
-        info = dataset.get_ann_info(index)
-        scored = np.concatenate([info['bboxes'], np.ones((len(info['bboxes']), 1))], 1)
-        results.append([scored[info['labels'] == label] for label in range(len(NAMES))])
+    results = perfect_results(dataset)
     metrics = dataset.evaluate(results)
     for prefix in ('COCO_3_2_', 'COCO_3_', 'COCO_2_'):
         assert metrics[f'{prefix}bbox_mAP_'] == pytest.approx(1)
@@ -280,3 +276,104 @@ def test_lvis_where_nothing_is_detected(here: pathlib.Path, metrics: list[str]):
 def test_unknown_split(here):
     with pytest.raises(ValueError, match="unknown split 'test'"):
         build_dataset(load_config('ov_coco.py'), 'test')
+
+
+def perfect_results(dataset) -> list:
+    results = []
+    for index in range(len(dataset)):
+        info = dataset.get_ann_info(index)
+        scored = np.concatenate([info['bboxes'], np.ones((len(info['bboxes']), 1))], 1)
+        results.append([scored[info['labels'] == label] for label in range(len(NAMES))])
+    return results
+
+
+@pytest.fixture
+def changed(here: pathlib.Path):
+    """Write a changed copy of an annotation file; returns the override that reads it."""
+
+    def change(split: str, edit) -> dict:
+        data = json.loads((here / f'{split}.json').read_text())
+        edit(data)
+        write_json(here / 'changed.json', data)
+        role = dict(train='trainer', val='validator')[split]
+        return {f'.{role}.dataloader.dataset.ann_file': 'changed.json'}
+
+    return change
+
+
+@pytest.mark.parametrize(('name', 'key'), [('coco', 'COCO_3_2_bbox_mAP_'), ('lvis', 'bbox_AP')])
+def test_perfect_detections_without_area_and_iscrowd(here, changed, name: str, key: str):
+    def edit(data):
+        for annotation in data['annotations']:
+            del annotation['area'], annotation['iscrowd']
+
+    dataset = build_dataset(load_config(f'ov_{name}.py', changed('val', edit)), 'val')
+    assert dataset.evaluate(perfect_results(dataset))[key] == pytest.approx(1)
+
+
+def test_what_is_left_out_of_training_is_counted(here, changed, capsys):
+    base, novel = CATEGORY_IDS['cat'], CATEGORY_IDS['owl']
+
+    def edit(data):
+        for annotation in data['annotations']:
+            annotation['category_id'] = base
+        data['annotations'][0]['bbox'][2] = 0.5
+        data['annotations'][1]['bbox'][:2] = [2000, 2000]
+        data['annotations'][3]['iscrowd'] = 1
+        for annotation in data['annotations'][-3:]:  # of the last image
+            annotation['category_id'] = novel
+        data['images'][0]['width'] = 31
+
+    dataset = build_dataset(load_config('ov_coco.py', changed('train', edit)))
+    assert len(dataset) == 4
+    log = capsys.readouterr().err
+    assert 'changed.json: 6 of 18 annotations are left out in training: 3 not of base' in log
+    for text in ('1 of boxes less than a pixel', '1 of boxes outside', '1 of crowds',
+                 '2 of 6 images are left out in training: 1 narrower'):  # fmt: skip
+        assert text in log
+
+
+def test_masks_are_checked_where_they_are_trained(here):
+    data = json.loads((here / 'train.json').read_text())
+    for annotation in data['annotations'][:3]:
+        annotation['segmentation'] = []
+    write_json(here / 'no_masks.json', data)
+    config = load_config('ov_lvis.py')
+    config.trainer.dataloader.dataset.dataset.ann_file = 'no_masks.json'
+    with pytest.raises(
+        ValueError, match=r'no_masks.json: annotations without segmentation: 3 \(id 1'
+    ):
+        build_dataset(config)
+    config = load_config('ov_coco.py', {'.trainer.dataloader.dataset.ann_file': 'no_masks.json'})
+    build_dataset(config)  # boxes alone
+
+
+def test_masks_are_checked_where_they_are_evaluated(here, changed):
+    build_dataset(load_config('ov_lvis.py'), 'val').require_masks()
+
+    def edit(data):
+        del data['annotations'][4]['segmentation']
+
+    dataset = build_dataset(load_config('ov_lvis.py', changed('val', edit)), 'val')
+    with pytest.raises(
+        ValueError, match=r'changed.json: annotations without segmentation: 1 \(id 5'
+    ):
+        dataset.require_masks()
+
+
+def test_a_file_that_is_not_lvis(here, changed):
+    def edit(data):
+        for image in data['images']:
+            del image['neg_category_ids']
+
+    override = changed('val', edit)
+    with pytest.raises(ValueError, match='without neg_category_ids: 5 .*use type OV_COCO'):
+        build_dataset(load_config('ov_lvis.py', override), 'val')
+    build_dataset(load_config('ov_coco.py', override), 'val')
+
+
+def test_a_broken_file_is_named(here):
+    (here / 'cut.json').write_text((here / 'val.json').read_text()[:500])
+    override = {'.validator.dataloader.dataset.ann_file': 'cut.json'}
+    with pytest.raises(ValueError, match='cut.json: cut off after 500 characters'):
+        build_dataset(load_config('ov_coco.py', override), 'val')

@@ -1,0 +1,111 @@
+"""Wrong lists of proposals."""
+
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from oadp.data.proposal_checks import check_proposals, outside
+from oadp.oake.images import ImageInfo, load_proposals
+
+IDS = [7, 3, 5]
+SIZES = [(640, 480), (100, 100), (300, 200)]
+
+
+def filling(*sizes: tuple[int, int]) -> list[np.ndarray]:
+    """One box a size, which fills an image of it."""
+    return [np.array([[0, 0, w, h, 0.5]], np.float32) for w, h in sizes]
+
+
+def test_order_is_checked_by_the_boxes():
+    by_id = filling(SIZES[1], SIZES[2], SIZES[0])
+    assert check_proposals('p.pkl', by_id, IDS, SIZES, is_sorted=True)[2].tolist() == [
+        [0, 0, 640, 480, 0.5]
+    ]
+    with pytest.raises(ValueError, match='p.pkl: 2 of 3 .*image 3 of 100 × 100 .*fit, so set proposal_sorted=True'):  # fmt: skip
+        check_proposals('p.pkl', by_id, IDS, SIZES, is_sorted=False)
+    with pytest.raises(ValueError, match='fit, so set proposal_sorted=False'):
+        check_proposals('p.pkl', filling(*SIZES), IDS, SIZES, is_sorted=True)
+    with pytest.raises(ValueError, match='check proposal_sorted'):
+        check_proposals('p.pkl', filling(*[(700, 700)] * 3), IDS, SIZES, is_sorted=True)
+
+
+def test_images_of_unknown_size_are_not_compared():
+    assert len(check_proposals('p.pkl', filling(*[(700, 700)] * 3), IDS, [None] * 3, True)) == 3
+
+
+@pytest.mark.parametrize(
+    ('box', 'is_outside'),
+    [
+        ([0, 0, 100, 1000], False),
+        ([-1.9, -1.9, 101.9, 1000], False),
+        ([0, 0, 102.5, 10], True),
+        ([0, 0, 10, 1009], False),
+        ([0, 0, 10, 1011], True),
+        ([0, -11, 10, 100], True),
+        ([500, 0, 510, 10], True),
+    ],
+)
+def test_small_overhang_is_allowed(box, is_outside):
+    """Two pixels, or a hundredth of the side."""
+    assert outside(np.array([box], np.float32), (100, 1000)).tolist() == [is_outside]
+
+
+GOOD = [[0, 0, 4, 4, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ('array', 'message'),
+    [
+        (np.array([[0, 0, np.nan, 4, 0.5]]), 'image 3: numbers that are not finite'),
+        (np.array([[0, 0, 1e300, 4, 0.5]]), 'image 3: numbers that are not finite'),
+        (np.array([[9, 0, 4, 4, 0.5]]), 'image 3: 1 boxes whose x2 or y2 is less'),
+        (np.array([['0', '0', '4', '4', '1']]), 'image 3: expected an array of numbers, found <U1'),
+        (np.zeros(5), r'image 3: expected an \(n, 5\) array .* found \(5,\)'),
+        (np.zeros((1, 5), complex), 'image 3: expected an array of numbers, found complex128'),
+        (np.zeros((1, 5), bool), 'image 3: expected an array of numbers, found bool'),
+        (GOOD, 'image 3: expected .* found list'),
+    ],
+)
+def test_wrong_arrays(array, message):
+    arrays = [np.array(GOOD), array, np.array(GOOD)]
+    with pytest.raises(ValueError, match='p.pkl: number 1 of the list, proposals of ' + message):
+        check_proposals('p.pkl', arrays, IDS, SIZES, is_sorted=False)
+
+
+NUMBERS = st.floats(width=32) | st.integers(-1000, 1000) | st.text(max_size=2) | st.none()
+ARRAYS = st.builds(
+    lambda rows, dtype: _array(rows, dtype),
+    st.lists(st.lists(st.floats(-9, 900), min_size=5, max_size=5) | st.lists(NUMBERS, max_size=6), max_size=3),
+    st.sampled_from([None, 'f2', 'f8', 'i4', 'U4']),
+)  # fmt: skip
+
+
+def _array(rows, dtype):
+    try:
+        with np.errstate(all='ignore'):
+            return np.array(rows, dtype)
+    except (ValueError, TypeError, OverflowError):
+        return rows
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(content=st.lists(ARRAYS | NUMBERS, min_size=2, max_size=4) | NUMBERS, is_sorted=st.booleans())
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+def test_any_list_is_read_or_named(tmp_path: pathlib.Path, content, is_sorted):
+    file = tmp_path / 'p.pkl'
+    file.write_bytes(pickle.dumps(content))
+    infos = [ImageInfo(i, tmp_path, size) for i, size in zip(IDS, SIZES, strict=True)]
+    try:
+        by_id = load_proposals(file, infos, is_sorted)
+    except ValueError as e:
+        assert type(e) is ValueError and 'p.pkl' in str(e)
+        return
+    for i, size in zip(IDS, SIZES, strict=True):
+        assert by_id[i].dtype == np.float32 and np.isfinite(by_id[i]).all()
+        assert not outside(by_id[i][:, :4], size).any()
