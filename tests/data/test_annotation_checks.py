@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oadp import runtime
 from oadp.annotation_file import AnnotationFile
 from oadp.build_annotations import build
 from oadp.categories import Categories
@@ -76,7 +77,16 @@ def test_a_good_file_passes(tmp_path):
     assert columns.boxes.tolist() == [[1.5, 2, 3, 4]] * 3 and not columns.crowd.any()
 
 
-def test_what_is_left_out_is_filled_in_and_counted(tmp_path, capsys):
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture):
+    """What the project logs; its logger hands nothing on to the root's."""
+    logger = runtime.get_logger()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_what_is_left_out_is_filled_in_and_counted(tmp_path, log):
     data = example()
     for annotation in data['annotations']:
         del annotation['iscrowd'], annotation['area']
@@ -89,10 +99,10 @@ def test_what_is_left_out_is_filled_in_and_counted(tmp_path, capsys):
     got, columns = read_annotations(write(tmp_path / 'x.json', data), ('box', 'size'))
     assert [a['area'] for a in got['annotations']] == columns.areas.tolist() == [12, 0, 12]
     assert [a['iscrowd'] for a in got['annotations']] == [0, 0, 0]
-    (line,) = capsys.readouterr().err.splitlines()
+    (record,) = log.records
     for text in ('x.json: tolerated', 'without iscrowd: 3 (taken as 0)', 'without area: 3 ',
                  'no width or height: 1 ', 'lower than 32 pixels: 1 '):  # fmt: skip
-        assert text in line
+        assert text in record.getMessage()
 
 
 NAN = float('nan')
@@ -169,11 +179,11 @@ def test_all_faults_are_listed_at_once(tmp_path):
     assert any('not among the images: 9 (id 0: 7, ' in line and '…)' in line for line in lines)
 
 
-def test_polygons_that_are_none_are_dropped_where_others_are_left(tmp_path, capsys):
+def test_polygons_that_are_none_are_dropped_where_others_are_left(tmp_path, log):
     data = changed((*ANNOTATION, 'segmentation'), [[1, 2, 3, 4], [0, 0, 4, 0, 4, 4]])
     got, _ = read_annotations(write(tmp_path / 'x.json', data), ALL_NEEDS)
     assert got['annotations'][1]['segmentation'] == [[0, 0, 4, 0, 4, 4]]
-    assert 'fewer than three points: 1' in capsys.readouterr().err
+    assert 'fewer than three points: 1' in log.text
 
 
 TEXT = json.dumps(example()).encode()
