@@ -65,7 +65,5 @@ class Findings:
         return len(self._by_what)
 
     def message(self, path: object) -> str:
-        """All of them as the message of an error about a file."""
-        if len(self) == 1:
-            return f'{path}: {next(iter(self))}'
-        return '\n  '.join([f'{path}: {len(self)} kinds of errors:', *map(str, self)])
+        """All of them as the message of an error about a file: a line each, as compilers do."""
+        return '\n'.join(f'{path}: {finding}' for finding in self)

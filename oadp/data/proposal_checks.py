@@ -39,8 +39,9 @@ def check_proposals(
         n arrays in the order of the list: (k, 5) float32, xyxy in pixels and objectness.
 
     Raises:
-        ValueError: not a list of such arrays, not n of them, numbers that are not finite, boxes
-            whose corners are swapped, or that reach far outside of their images.
+        ValueError: not a list of such arrays, not n of them, boxes whose corners are swapped, or
+            that reach far outside of their images. Numbers that are not finite pass: they are a
+            failure of their image alone, when it is encoded.
     """
     file = pathlib.Path(file)
     if not isinstance(arrays, (list, tuple)):
@@ -86,8 +87,11 @@ def _advice(is_sorted: bool, fits: bool) -> str:
 
 
 def _misfits(arrays: Sequence[np.ndarray], sizes_wh: Sequence[tuple[int, int] | None]) -> list[int]:
-    pairs = enumerate(zip(arrays, sizes_wh, strict=True))
-    return [i for i, (array, size) in pairs if size and outside(array[:, :4], size).any()]
+    return [
+        i
+        for i, (array, size) in enumerate(zip(arrays, sizes_wh, strict=True))
+        if size and np.isfinite(array).all() and outside(array[:, :4], size).any()
+    ]
 
 
 def outside(xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
@@ -119,8 +123,6 @@ def _checked(what: str, array: Any) -> np.ndarray:
         raise ValueError(f'{what}: expected an array of numbers, found {array.dtype}')
     with np.errstate(over='ignore'):
         array = np.asarray(array, dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f'{what}: numbers that are not finite')
     swapped = (array[:, 2:4] < array[:, :2]).any(axis=1)
     if swapped.any():
         raise ValueError(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..boxes import is_large_enough
 from ..data.images import read_pil_image
+from ..data.proposal_checks import outside
 from .command import main
 from .crops import EXPAND_MODES, ExpandMode, expand, outside_masks
 from .encoder import ImageEncoder
@@ -82,12 +83,17 @@ class Objects(Task):
 
     def prepare(self, image: ImageInfo) -> Sample:
         picture = read_pil_image(image.file, image.size_wh)
-        proposals = self._kept(image)
-        if not proposals.isfinite().all():
+        if not np.isfinite(self._proposals[image.id]).all():  # small ones, too: NaN is never large
             raise ValueError(f'{image.file}: proposals that are not finite')
+        proposals = self._kept(image)
         xyxy, objectness = proposals.split([4, 1], dim=1)
+        if outside(xyxy.numpy(), picture.size).any():  # the annotation file may not say the size
+            raise ValueError(
+                f'{image.file}: proposals far outside of its {picture.size[0]} × '
+                f'{picture.size[1]} pixels; check proposal_sorted'
+            )
         crops = expand(xyxy, picture.size, self.resolution, self._expand_mode)
-        outside = outside_masks(xyxy, crops, self.masked_grid)
+        masks = outside_masks(xyxy, crops, self.masked_grid)
         crops = crops.round().int()  # halves to even, as PIL does
         if (crops[:, 2:] <= crops[:, :2]).any():
             raise ValueError(f'{image.file}: proposals whose crop has no pixel')
@@ -95,12 +101,12 @@ class Objects(Task):
 
         def cut(part: slice) -> Inputs:
             if pixels is not None:
-                return Uncut(pixels, crops[part], self.resolution, outside[part])
+                return Uncut(pixels, crops[part], self.resolution, masks[part])
             images = [
                 clip_transform(picture.crop(tuple(box)), self.resolution)
                 for box in crops[part].tolist()
             ]
-            return CutPixels(torch.stack(images), outside[part])
+            return CutPixels(torch.stack(images), masks[part])
 
         return Sample(len(xyxy), dict(bboxes=xyxy, objectness=objectness), cut)
 

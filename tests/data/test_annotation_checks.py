@@ -174,8 +174,8 @@ def test_all_faults_are_listed_at_once(tmp_path):
     data['annotations'] = [{**data['annotations'][0], 'image_id': 7} for _ in range(9)]
     with pytest.raises(ValueError) as e:
         read_annotations(write(tmp_path / 'x.json', data), ('size',))
-    first, *lines = str(e.value).splitlines()
-    assert first.endswith('x.json: 3 kinds of errors:') and len(lines) == 3
+    lines = str(e.value).splitlines()
+    assert len(lines) == 3 and all('x.json: ' in line for line in lines)
     assert any('not among the images: 9 (id 0: 7, ' in line and '…)' in line for line in lines)
 
 
