@@ -53,11 +53,11 @@ def log_left_out_annotations(
 ) -> None:
     """Log in one line what ``left_out_annotations`` counts, if anything."""
     counts = left_out_annotations(columns, images, category_ids)
-    if total := sum(counts.values()):
-        runtime.get_logger().info(
-            '%s: %d of %d annotations are left out in training: %s',
-            ann_file,
-            total,
-            len(columns.ids),
-            ', '.join(f'{count} {reason}' for reason, count in counts.items() if count),
-        )
+    found = [
+        f'{count} of {len(columns.ids)} annotations are {reason}'
+        for reason, count in counts.items()
+        if count
+    ]
+    if found:
+        message = '%s: %s; they are left out in training'
+        runtime.get_logger().info(message, ann_file, ', '.join(found))
