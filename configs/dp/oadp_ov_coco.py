@@ -8,7 +8,7 @@ Needs COCO 2017, `python -m oadp.build_annotations`, the prompts `data/prompts/v
 as published by the authors (8 GPUs with 2 images each).
 """
 
-_base_ = ['datasets/ov_coco.py', 'schedules/40k.py', 'models/oadp.py']
+_base_ = ['datasets/ov_coco.py', 'models/oadp.py']
 
 model = dict(
     roi_head=dict(

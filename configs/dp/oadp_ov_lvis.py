@@ -9,12 +9,7 @@ published 20.7 box APr and 19.9 mask APr are those of a model without it: `oadp_
 released checkpoint can be tested with this config, too, as inference does not use the global head.
 """
 
-_base_ = [
-    'datasets/ov_lvis.py',
-    'schedules/24e.py',
-    'models/oadp.py',
-    'models/mask.py',
-]
+_base_ = ['datasets/ov_lvis.py', 'models/mask.py']
 
 model = dict(
     roi_head=dict(

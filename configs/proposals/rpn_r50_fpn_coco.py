@@ -1,4 +1,4 @@
-"""Proposals for OV-COCO from a region proposal network that has seen boxes of the 48 base classes alone.
+"""Proposals for OV-COCO from a region proposal network trained on boxes of the 48 base classes only.
 
     (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train rpn_coco configs/proposals/rpn_r50_fpn_coco.py
     for split in train val; do
@@ -15,12 +15,9 @@ To use the proposals: `.train.dataloader.dataset.proposal_file::FILE` (and `.val
 `configs/oake/objects_coco.py`.
 """
 
-_base_ = ['rpn_r50_fpn.py']
+_base_ = ['rpn_r50_fpn.py', '../dp/datasets/validation.py']
 
 categories = 'coco'
-
-NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-SCALE = (1333, 800)
 
 trainer = dict(
     dataloader=dict(
@@ -33,9 +30,14 @@ trainer = dict(
             pipeline=[
                 dict(type='LoadImageFromFile'),
                 dict(type='LoadAnnotations', with_bbox=True),
-                dict(type='Resize', img_scale=SCALE, keep_ratio=True),
+                dict(type='Resize', img_scale=(1333, 800), keep_ratio=True),
                 dict(type='RandomFlip', flip_ratio=0.5),
-                dict(type='Normalize', **NORM),
+                dict(
+                    type='Normalize',
+                    mean=[123.675, 116.28, 103.53],
+                    std=[58.395, 57.12, 57.375],
+                    to_rgb=True,
+                ),
                 dict(type='Pad', size_divisor=32),
                 dict(type='DefaultFormatBundle'),
                 dict(type='Collect', keys=['img', 'gt_bboxes']),
@@ -57,35 +59,17 @@ trainer = dict(
     checkpoint_config=dict(interval=1),
     log_config=dict(interval=50, hooks=[dict(type='TextLoggerHook')]),
     custom_hooks=[dict(type='NumClassCheckHook')],
-    evaluation=None,  # its worth is seen in the detector's
+    evaluation=None,  # evaluated by the detector that uses its proposals
     load_from=None,
     resume_from=None,
     seed=3407,
 )
 validator = dict(
     dataloader=dict(
-        samples_per_gpu=1,
-        workers_per_gpu=2,
         dataset=dict(
             type='OV_COCO',
             ann_file='data/coco/annotations/instances_val2017.65.min.json',
             img_prefix='data/coco/val2017/',
-            pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(
-                    type='MultiScaleFlipAug',
-                    img_scale=SCALE,
-                    flip=False,
-                    transforms=[
-                        dict(type='Resize', keep_ratio=True),
-                        dict(type='RandomFlip'),
-                        dict(type='Normalize', **NORM),
-                        dict(type='Pad', size_divisor=32),
-                        dict(type='ImageToTensor', keys=['img']),
-                        dict(type='Collect', keys=['img']),
-                    ],
-                ),
-            ],
         ),
     ),
 )

@@ -4,6 +4,8 @@ Training reads the base annotations and CLIP's features of each image; validatio
 the images that have one. Sizes, flips and colours are the paper's (mmdet's, for RGB backbones).
 """
 
+_base_ = ['../schedules/40k.py', 'validation.py']
+
 categories = 'coco'
 
 trainer = dict(
@@ -60,33 +62,11 @@ trainer = dict(
 
 validator = dict(
     dataloader=dict(
-        samples_per_gpu=1,
-        workers_per_gpu=2,
         dataset=dict(
             type='OV_COCO',
             ann_file='data/coco/annotations/instances_val2017.65.min.json',
             img_prefix='data/coco/val2017/',
-            pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(
-                    type='MultiScaleFlipAug',
-                    img_scale=(1333, 800),
-                    flip=False,
-                    transforms=[
-                        dict(type='Resize', keep_ratio=True),
-                        dict(type='RandomFlip'),
-                        dict(
-                            type='Normalize',
-                            mean=[123.675, 116.28, 103.53],
-                            std=[58.395, 57.12, 57.375],
-                            to_rgb=True,
-                        ),
-                        dict(type='Pad', size_divisor=32),
-                        dict(type='ImageToTensor', keys=['img']),
-                        dict(type='Collect', keys=['img']),
-                    ],
-                ),
-            ],
         ),
     ),
+    fp16=dict(),
 )

@@ -4,6 +4,8 @@ Images that hold rarer categories are drawn more often (LVIS, arXiv:1908.03195, 
 File names come from the annotations (`train2017/…`, `val2017/…`), so the image folder is the root.
 """
 
+_base_ = ['../schedules/24e.py', 'validation.py']
+
 categories = 'lvis'
 
 trainer = dict(
@@ -72,33 +74,11 @@ trainer = dict(
 
 validator = dict(
     dataloader=dict(
-        samples_per_gpu=1,
-        workers_per_gpu=2,
         dataset=dict(
             type='OV_LVIS',
             ann_file='data/lvis_v1/annotations/lvis_v1_val.1203.json',
             img_prefix='data/lvis_v1/',
-            pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(
-                    type='MultiScaleFlipAug',
-                    img_scale=(1333, 800),
-                    flip=False,
-                    transforms=[
-                        dict(type='Resize', keep_ratio=True),
-                        dict(type='RandomFlip'),
-                        dict(
-                            type='Normalize',
-                            mean=[123.675, 116.28, 103.53],
-                            std=[58.395, 57.12, 57.375],
-                            to_rgb=True,
-                        ),
-                        dict(type='Pad', size_divisor=32),
-                        dict(type='ImageToTensor', keys=['img']),
-                        dict(type='Collect', keys=['img']),
-                    ],
-                ),
-            ],
         ),
     ),
+    fp16=dict(),
 )

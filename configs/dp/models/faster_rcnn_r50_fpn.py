@@ -1,45 +1,14 @@
 """Faster R-CNN, ResNet-50, FPN, with a classifier of text embeddings on the box head.
 
-What is not said otherwise is mmdet's default for Faster R-CNN. BatchNorm in the neck and the box heads
-is that of the SoCo checkpoint, which the detector starts from.
+Settings without a comment are mmdet's defaults for Faster R-CNN. The neck and the box heads have
+BatchNorm because the SoCo checkpoint, from which training starts, has it there.
 """
 
+_base_ = ['r50_fpn.py']
+
 model = dict(
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        frozen_stages=1,
-        norm_cfg=dict(type='BN', requires_grad=True),
-        norm_eval=True,
-        style='caffe',
-    ),
-    neck=dict(
-        type='FPN',
-        in_channels=[256, 512, 1024, 2048],
-        out_channels=256,
-        num_outs=5,
-        norm_cfg=dict(type='SyncBN', requires_grad=True),
-    ),
-    rpn_head=dict(
-        type='RPNHead',
-        in_channels=256,
-        feat_channels=256,
-        anchor_generator=dict(
-            type='AnchorGenerator',
-            scales=[8],
-            ratios=[0.5, 1.0, 2.0],
-            strides=[4, 8, 16, 32, 64],
-        ),
-        bbox_coder=dict(
-            type='DeltaXYWHBBoxCoder',
-            target_means=[0.0, 0.0, 0.0, 0.0],
-            target_stds=[1.0, 1.0, 1.0, 1.0],
-        ),
-        loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
-        loss_bbox=dict(type='L1Loss', loss_weight=1.0),
-    ),
+    backbone=dict(style='caffe'),
+    neck=dict(norm_cfg=dict(type='SyncBN', requires_grad=True)),
     roi_head=dict(
         bbox_roi_extractor=dict(
             type='SingleRoIExtractor',
@@ -70,26 +39,6 @@ model = dict(
         ),
     ),
     train_cfg=dict(
-        rpn=dict(
-            assigner=dict(
-                type='MaxIoUAssigner',
-                pos_iou_thr=0.7,
-                neg_iou_thr=0.3,
-                min_pos_iou=0.3,
-                match_low_quality=True,
-                ignore_iof_thr=-1,
-            ),
-            sampler=dict(
-                type='RandomSampler',
-                num=256,
-                pos_fraction=0.5,
-                neg_pos_ub=-1,
-                add_gt_as_proposals=False,
-            ),
-            allowed_border=-1,
-            pos_weight=-1,
-            debug=False,
-        ),
         rpn_proposal=dict(
             nms_pre=2000,
             max_per_img=1000,

@@ -1,4 +1,6 @@
-"""A class-agnostic mask branch, to list in `_base_` after a detector: Mask R-CNN's."""
+"""OADP with the mask branch of Mask R-CNN, class-agnostic."""
+
+_base_ = ['oadp.py']
 
 model = dict(
     roi_head=dict(

@@ -1,33 +1,10 @@
-"""OV-COCO: 40,000 steps of 16 images, a tenth of the learning rate for the last 10,000."""
+"""OV-COCO: 40,000 steps of 16 images; a tenth of the learning rate for the last 10,000."""
+
+_base_ = ['sgd.py']
 
 trainer = dict(
-    optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=2.5e-5),
-    auto_scale_lr=dict(enable=True, base_batch_size=16),  # 8 GPUs with 2 images each
-    optimizer_config=dict(grad_clip=None),
-    lr_config=dict(
-        policy='step',
-        warmup='linear',
-        warmup_iters=500,
-        warmup_ratio=0.001,
-        step=[30000],
-    ),
+    lr_config=dict(step=[30000]),
     runner=dict(type='IterBasedRunner', max_iters=40000),
-    workflow=[('train', 1)],
-    checkpoint_config=dict(interval=2000, max_keep_ckpts=-1),
-    log_config=dict(
-        interval=50,
-        hooks=[
-            dict(type='TextLoggerHook', by_epoch=False),
-            dict(type='TensorboardLoggerHook', by_epoch=False),
-        ],
-    ),
-    custom_hooks=[dict(type='NumClassCheckHook')],
+    checkpoint_config=dict(interval=2000),
     evaluation=dict(interval=2000, metric=['bbox']),
-    fp16=dict(loss_scale=dict(init_scale=64.0)),  # on a GPU alone; dynamic from there
-    load_from='pretrained/soco/soco_star_mask_rcnn_r50_fpn_400e.pth',
-    resume_from=None,
-    find_unused_parameters=False,
-    seed=3407,
 )
-
-validator = dict(fp16=False)  # testing computes in float32; True: in fp16, on a GPU alone
