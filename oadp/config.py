@@ -36,7 +36,7 @@ def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
     Values in the spelling of the authors' configs are translated, each with a warning.
 
     Args:
-        path: a Python file; its ``_base_`` files are relative to it.
+        path: a Python file; ``_base_`` is one path or a list of paths, relative to the file.
         overrides: key to value, keys as on the command line: ``.a.b`` or ``.a[0].b``. A key must
             exist, except for a new argument of a component (a dict that has ``type``), which the
             component itself checks when it is built.
@@ -85,7 +85,8 @@ class _Layer(todd.Config):
 def _load(path: pathlib.Path) -> todd.Config:
     layer = _Layer.loads(path.read_text(encoding='utf-8'))
     config = todd.Config()
-    for base in layer.pop('_base_', []):
+    bases = layer.pop('_base_', [])
+    for base in [bases] if isinstance(bases, str) else bases:
         config.update(_load(path.parent / base))
     config.update(layer)
     return config

@@ -36,6 +36,11 @@ def test_inheritance(config_path: pathlib.Path) -> None:
     assert set(config) == {'trainer', 'validator', 'seed'}, 'a docstring is no setting'
 
 
+def test_one_base_may_be_a_string(config_path: pathlib.Path) -> None:
+    config_path.with_name('one.py').write_text("_base_ = 'derived.py'")
+    assert load_config(config_path.with_name('one.py')) == load_config(config_path)
+
+
 def test_delete_leaves_nothing_of_the_base(config_path: pathlib.Path) -> None:
     text = """
 _base_ = ['derived.py']

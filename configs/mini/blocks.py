@@ -1,11 +1,11 @@
-"""Features of blocks of the embedded benchmark's images.
+"""CLIP features of blocks of the embedded benchmark's images.
 
     python -m oadp.oake.blocks mini/oake/blocks configs/mini/blocks.py
 
-Those of validation images are for the mAP that `oadp.prompts.ml_coco` prints, and nothing else.
+Those of validation images are only used for the mAP that `oadp.prompts.ml_coco` reports.
 """
 
-_base_ = ['oake.py']
+_base_ = ['globals.py']
 
 train = dict(dataloader=dict(dataset=dict(output_dir='data/mini/oake/blocks/train')))
 val = dict(
@@ -19,4 +19,3 @@ val = dict(
         num_workers=0,
     ),
 )
-log = dict(interval=200)

@@ -1,9 +1,23 @@
-"""Features of the embedded benchmark's training images, whole.
+"""CLIP features of the embedded benchmark's training images, whole.
 
-python -m oadp.oake.globals mini/oake/globals configs/mini/globals.py
+    python -m oadp.oake.globals mini/oake/globals configs/mini/globals.py
+
+Base of `blocks.py` and `objects.py`: all three are of training images, the only ones to train on.
 """
 
-_base_ = ['oake.py']
+clip = 'pretrained/mini/clip.pt'
+precision = 'auto'
+mini_batch_size = None
 
-train = dict(dataloader=dict(dataset=dict(output_dir='data/mini/oake/globals/train')))
+train = dict(
+    dataloader=dict(
+        dataset=dict(
+            root='data/mini/train',
+            annFile='data/mini/annotations/instances_train.18.json',
+            output_dir='data/mini/oake/globals/train',
+            auto_fix=False,
+        ),
+        num_workers=0,
+    ),
+)
 log = dict(interval=200)

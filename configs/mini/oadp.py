@@ -1,35 +1,82 @@
-"""The embedded benchmark's detector, taught by the whole pyramid: objects, blocks, the image.
+"""The embedded benchmark's OADP: distillation of the whole pyramid, objects, blocks and the image.
 
     python -m oadp.dp.train mini/oadp configs/mini/oadp.py
 
 `python -m oadp.mini` makes what this needs and runs it beside `none.py` and `vild.py`. The figures
 are in the README, section "The demo".
+
+What it adds to `vild.py` is what `../dp/models/oadp.py` adds to ViLD. The weights of those losses are a
+third of the full-size ones scaled to embeddings of 64 (45 and 8 by × √(64 / 512), 64 by × 64 / 512): this
+CLIP recognises 97 % of single objects, but 78 % of what it sees in blocks. Chosen on images that neither
+training nor evaluation uses (`python -m oadp.mini.dataset --seed 1`).
 """
 
-_base_ = ['../dp/models/oadp.py', 'detector.py', 'object_head.py', 'data.py', 'schedule.py']
+_base_ = ['vild.py']
 
-WARMUP = 50
-
-# The objects' weight is that of ../dp/models/oadp.py for embeddings of 64 instead of 512: × √(64 / 512) for a
-# mean of absolute differences, × 64 / 512 of squares. Blocks and the image weigh a third of what that makes
-# (45, 8, 64): this CLIP knows 97 % of the objects by themselves, but 78 % of what it sees in blocks. Chosen on
-# pictures that neither training nor evaluation uses (`python -m oadp.mini.world --seed 1`).
 model = dict(
-    roi_head=dict(block_head=dict(topk=5)),
+    type='OADP',
+    roi_head=dict(
+        type='OADPRoIHead',
+        block_head=dict(
+            type='Shared2FCBlockBBoxHead',
+            topk=5,
+            loss=dict(
+                type='AsymmetricLoss',
+                gamma_neg=4.0,
+                gamma_pos=0.0,
+                weight=dict(type='ConstantScheduler', gain=16 / 1000),
+            ),
+        ),
+    ),
     global_head=dict(
         topk=5,
         classifier=dict(
+            type='ViLDClassifier',
             prompts='data/mini/prompts/vild.pth',
             in_features=64,
+            out_features=None,  # from `categories`
             scaler=dict(train=1 / 15, val=1 / 15),
+        ),
+        loss=dict(
+            type='AsymmetricLoss',
+            gamma_neg=4.0,
+            gamma_pos=0.0,
+            weight=dict(type='ConstantScheduler', gain=4 / 2000),
         ),
     ),
     distiller=dict(
+        student_hooks=dict(
+            blocks=dict(
+                inputs=(),
+                action=dict(type='StandardHook', path='.roi_head._block_head.fc_cls._linear'),
+            ),
+            global_=dict(
+                inputs=(),
+                action=dict(type='StandardHook', path='._global_head._classifier._linear'),
+            ),
+        ),
         losses=dict(
-            loss_clip_objects=dict(action=dict(weight=dict(gain=90.0, end=WARMUP))),
-            loss_clip_blocks=dict(action=dict(weight=dict(gain=15.0, end=WARMUP))),
-            loss_clip_block_relations=dict(action=dict(weight=dict(gain=2.7, end=WARMUP))),
-            loss_clip_global=dict(action=dict(weight=dict(gain=21.0, end=WARMUP))),
+            loss_clip_blocks=dict(
+                inputs=('blocks', 'clip_blocks'),
+                action=dict(
+                    type='L1Loss',
+                    weight=dict(type='WarmupScheduler', gain=15.0, end=50),
+                ),
+            ),
+            loss_clip_block_relations=dict(
+                inputs=('blocks', 'clip_blocks'),
+                action=dict(
+                    type='RKDLoss',
+                    weight=dict(type='WarmupScheduler', gain=2.7, end=50),
+                ),
+            ),
+            loss_clip_global=dict(
+                inputs=('global_', 'clip_global'),
+                action=dict(
+                    type='MSELoss',
+                    weight=dict(type='WarmupScheduler', gain=21.0, end=50),
+                ),
+            ),
         ),
     ),
 )

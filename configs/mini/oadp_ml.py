@@ -3,8 +3,8 @@
     python -m oadp.prompts.ml_coco configs/prompts/ml_mini.py
     python -m oadp.dp.train mini/oadp_ml configs/mini/oadp_ml.py
 
-Object, block and global head compare with multi-label prompts, as in `../dp/oadp_ov_coco.py`. Needs what
-`make demo` leaves behind. Whether it helps, with figures, is in docs/prompts.md.
+The object, block and global heads use multi-label prompts, as in `../dp/oadp_ov_coco.py`. Needs what
+`make demo` leaves behind. docs/prompts.md compares the results with those of `oadp.py`.
 """
 
 _base_ = ['oadp.py']
@@ -13,7 +13,7 @@ LEARNED = dict(type='Classifier', prompts='data/mini/prompts/ml.pth')
 
 model = dict(
     roi_head=dict(
-        # Another type, so nothing is left of the one that it replaces.
+        # Of another type, so that no argument of the replaced classifier may remain.
         object_head=dict(cls_predictor_cfg=dict(_delete_=True, **LEARNED)),
         block_head=dict(cls_predictor_cfg=LEARNED),
     ),

@@ -1,9 +1,9 @@
-"""Features of the proposals in the embedded benchmark's training images.
+"""CLIP features of the proposals in the embedded benchmark's training images.
 
 python -m oadp.oake.objects mini/oake/objects configs/mini/objects.py
 """
 
-_base_ = ['oake.py']
+_base_ = ['globals.py']
 
 train = dict(
     dataloader=dict(
@@ -15,4 +15,3 @@ train = dict(
         ),
     ),
 )
-log = dict(interval=200)

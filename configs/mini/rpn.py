@@ -1,31 +1,43 @@
-"""The embedded benchmark's region proposal network, trained on boxes of base classes alone.
+r"""The embedded benchmark's region proposal network, trained on boxes of base classes only.
 
     python -m oadp.dp.train mini/rpn configs/mini/rpn.py
     python -m oadp.proposals configs/mini/rpn.py work_dirs/mini/rpn/latest.pth \
         --annotations data/mini/annotations/instances_train.18.json \
         --out data/mini/proposals/rpn_train.pkl
 
-The 25 best proposals of a picture go to CLIP and to the detector.
+Needs what `python -m oadp.mini` makes first: the dataset and its base annotations. The 25 best proposals
+of each image are encoded by CLIP and train the object heads. The backbone, the neck and the RPN head are
+those of `none.py`: the detectors start from this checkpoint.
 """
 
-_base_ = ['../proposals/rpn_r50_fpn.py', 'body.py', 'schedule.py']
+_base_ = ['../proposals/rpn_r50_fpn.py', '../dp/datasets/mini.py']
 
-categories = 'data/mini/categories.json'
+model = dict(
+    backbone=dict(
+        depth=18,
+        base_channels=32,
+        out_indices=(1, 2, 3),
+        frozen_stages=-1,
+        norm_eval=False,
+        init_cfg=None,
+    ),
+    neck=dict(in_channels=[64, 128, 256], out_channels=64, num_outs=3, norm_cfg=dict(type='BN')),
+    rpn_head=dict(
+        in_channels=64,
+        feat_channels=64,
+        anchor_generator=dict(scales=[4], strides=[8, 16, 32]),
+    ),
+    train_cfg=dict(rpn=dict(sampler=dict(num=64, neg_pos_ub=1))),  # the reason is in none.py
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=25)),
+)
 
 SCALE = (176, 160)
 NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-ITERATIONS = 500
-
-model = dict(test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=25)))
 
 trainer = dict(
     dataloader=dict(
-        samples_per_gpu=8,
-        workers_per_gpu=0,
         dataset=dict(
-            type='OV_COCO',
-            ann_file='data/mini/annotations/instances_train.18.json',
-            img_prefix='data/mini/train/',
+            # Without CLIP's features, which are computed from the proposals later.
             pipeline=[
                 dict(type='LoadImageFromFile'),
                 dict(type='LoadAnnotations', with_bbox=True),
@@ -38,34 +50,7 @@ trainer = dict(
             ],
         ),
     ),
-    runner=dict(max_iters=ITERATIONS),
-    checkpoint_config=dict(interval=ITERATIONS),
+    runner=dict(max_iters=500),
+    checkpoint_config=dict(interval=500),
     load_from=None,
-)
-validator = dict(
-    dataloader=dict(
-        samples_per_gpu=1,
-        workers_per_gpu=0,
-        dataset=dict(
-            type='OV_COCO',
-            ann_file='data/mini/annotations/instances_val.27.min.json',
-            img_prefix='data/mini/val/',
-            pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(
-                    type='MultiScaleFlipAug',
-                    img_scale=SCALE,
-                    flip=False,
-                    transforms=[
-                        dict(type='Resize', keep_ratio=True),
-                        dict(type='RandomFlip'),
-                        dict(type='Normalize', **NORM),
-                        dict(type='Pad', size_divisor=16),
-                        dict(type='ImageToTensor', keys=['img']),
-                        dict(type='Collect', keys=['img']),
-                    ],
-                ),
-            ],
-        ),
-    ),
 )

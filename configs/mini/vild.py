@@ -1,16 +1,45 @@
-"""The embedded benchmark's detector, taught by CLIP's features of objects (ViLD).
+"""The embedded benchmark's ViLD: distillation of CLIP's features of objects.
 
     python -m oadp.dp.train mini/vild configs/mini/vild.py
 
 `python -m oadp.mini` makes what this needs and runs it beside `none.py` and `oadp.py`. The figures
 are in the README, section "The demo".
+
+What it adds to `none.py` is what `../dp/models/vild.py` adds to Faster R-CNN.
 """
 
-_base_ = ['../dp/models/vild.py', 'detector.py', 'object_head.py', 'data.py', 'schedule.py']
+_base_ = ['none.py']
 
-# The mean of absolute differences shrinks with the root of the embedding's size: 256 × √(64 / 512).
 model = dict(
+    roi_head=dict(
+        object_head=dict(
+            type='Shared4Conv1FCObjectBBoxHead',
+            cls_predictor_cfg=dict(
+                type='ViLDClassifier',
+                prompts='data/mini/prompts/vild.pth',
+                scaler=dict(train=1 / 15, val=1 / 15),  # CLIP's temperature, in evaluation as well
+            ),
+        ),
+    ),
     distiller=dict(
-        losses=dict(loss_clip_objects=dict(action=dict(weight=dict(gain=90.0, end=50))))
+        type='SelfDistiller',
+        student_hooks=dict(
+            objects=dict(
+                inputs=(),
+                action=dict(type='StandardHook', path='.roi_head._object_head.fc_cls._linear'),
+            ),
+        ),
+        adapts=dict(),
+        losses=dict(
+            # The mean of absolute differences shrinks with the square root of the embedding's size, so
+            # the full-size weight is scaled: 256 × √(64 / 512).
+            loss_clip_objects=dict(
+                inputs=('objects', 'clip_objects'),
+                action=dict(
+                    type='L1Loss',
+                    weight=dict(type='WarmupScheduler', gain=90.0, end=50),
+                ),
+            ),
+        ),
     ),
 )

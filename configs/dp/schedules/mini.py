@@ -1,6 +1,4 @@
-"""The embedded benchmark's schedule: 600 steps of eight pictures."""
-
-ITERATIONS = 600
+"""The embedded benchmark: 600 steps of eight images."""
 
 trainer = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
@@ -14,10 +12,10 @@ trainer = dict(
         warmup_iters=50,
         warmup_ratio=0.01,
     ),
-    runner=dict(type='IterBasedRunner', max_iters=ITERATIONS),
+    runner=dict(type='IterBasedRunner', max_iters=600),
     workflow=[('train', 1)],
-    checkpoint_config=dict(by_epoch=False, interval=ITERATIONS),
-    # Evaluated once, at the end, by `oadp.dp.test`: nothing is chosen by the evaluation pictures.
+    checkpoint_config=dict(by_epoch=False, interval=600),
+    # Evaluated once, at the end, by `oadp.dp.test`: nothing is chosen by the validation images.
     evaluation=None,
     log_config=dict(interval=50, hooks=[dict(type='TextLoggerHook', by_epoch=False)]),
     custom_hooks=[dict(type='NumClassCheckHook')],

@@ -1,22 +1,15 @@
-"""The embedded benchmark's pictures, to list in `_base_` after a detector: the same for each of the three.
+"""The embedded benchmark's dataset, drawn by `python -m oadp.mini`.
 
-Training sees boxes of base classes alone (`instances_train.18.json`); evaluation all classes.
+Training uses boxes of base classes alone (`instances_train.18.json`); validation, boxes of all classes.
+No image is larger than `SCALE`, so that none is resized.
 """
 
-categories = 'data/mini/categories.json'
-clip = 'pretrained/mini/clip.pt'
+_base_ = ['../schedules/mini.py']
 
-# Greater than any picture: nothing is resized.
+categories = 'data/mini/categories.json'
+
 SCALE = (176, 160)
 NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-CLIP_KEYS = [
-    'clip_global',
-    'clip_blocks',
-    'block_bboxes',
-    'block_labels',
-    'clip_objects',
-    'object_bboxes',
-]
 
 trainer = dict(
     dataloader=dict(
@@ -41,7 +34,20 @@ trainer = dict(
                 dict(type='Normalize', **NORM),
                 dict(type='Pad', size_divisor=16),
                 dict(type='OVFormatBundle'),
-                dict(type='Collect', keys=['img', 'gt_bboxes', 'gt_labels', *CLIP_KEYS]),
+                dict(
+                    type='Collect',
+                    keys=[
+                        'img',
+                        'gt_bboxes',
+                        'gt_labels',
+                        'clip_global',
+                        'clip_blocks',
+                        'block_bboxes',
+                        'block_labels',
+                        'clip_objects',
+                        'object_bboxes',
+                    ],
+                ),
             ],
         ),
     ),
