@@ -107,9 +107,14 @@ def draw(image: np.ndarray, detections: sv.Detections, max_side: int | None = No
             bgr, detections, custom_color_lookup=lookup
         )
     bgr = sv.BoxAnnotator(palette, thickness).annotate(bgr, detections, custom_color_lookup=lookup)
-    bgr = sv.LabelAnnotator(
-        palette, text_scale=text_scale, text_padding=max(2, 2 * thickness)
-    ).annotate(bgr, detections, labels=_labels(detections), custom_color_lookup=lookup)
+    labels = _labels(detections)
+    padding = max(2, 2 * thickness)
+    bgr = sv.LabelAnnotator(palette, text_scale=text_scale, text_padding=padding).annotate(
+        bgr,
+        _move_labels_inside(detections, labels, size_wh, text_scale, padding),
+        labels=labels,
+        custom_color_lookup=lookup,
+    )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -127,6 +132,24 @@ def _labels(detections: sv.Detections) -> list[str]:
         f'{name} {score:.2f}'.strip()
         for name, score in zip(names, detections.confidence, strict=True)
     ]
+
+
+def _move_labels_inside(
+    detections: sv.Detections,
+    labels: list[str],
+    size_wh: tuple[int, int],
+    text_scale: float,
+    padding: int,
+) -> sv.Detections:
+    """Move the upper left corners, above which supervision writes, so that no label is cut off."""
+    texts = [
+        cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, text_scale, 1)[0] for label in labels
+    ]
+    label_wh = np.array(texts) + 2 * padding
+    moved = detections.xyxy.copy()
+    moved[:, 0] = np.clip(moved[:, 0], 0, np.maximum(size_wh[0] - label_wh[:, 0], 0))
+    moved[:, 1] = np.clip(moved[:, 1], label_wh[:, 1], max(size_wh[1], label_wh[:, 1].max()))
+    return sv.Detections(xyxy=moved, class_id=detections.class_id)
 
 
 def _resize(
