@@ -15,7 +15,7 @@ from oadp import proposals
 from oadp.config import load_config
 from oadp.dp import build_detector
 from oadp.dp.checkpoints import load_detector
-from oadp.mini.world import write_world
+from oadp.mini.dataset import write_dataset
 from oadp.oake.images import ImageInfo, load_proposals
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -27,7 +27,7 @@ COUNT = 5
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A small world, its image list in disorder, and an untrained detector."""
     path = tmp_path_factory.mktemp('proposals')
-    write_world(path / 'data/mini', num_train=COUNT, num_val=1)
+    write_dataset(path / 'data/mini', num_train=COUNT, num_val=1)
     annotations = path / 'data/mini/annotations/instances_train.json'
     data = json.loads(annotations.read_text())
     data['images'] = data['images'][::-1]

@@ -13,7 +13,7 @@ out = 'data/mini/prompts/ml.pth'
 # about 0.57 to an image and a class that is in it, 0.48 to one that is not: with a bias of 4 every answer
 # starts as a sure yes. Their rate (5e-2) and gamma_neg (4) lower the loss, and mAP with it. All three
 # were chosen on pictures that neither the demo's training nor its evaluation uses
-# (`python -m oadp.mini.world --seed 1`).
+# (`python -m oadp.mini.dataset --seed 1`).
 prompts = dict(bias=None)
 loss = dict(gamma_neg=0)
 optimizer = dict(lr=5e-3)

@@ -4,7 +4,7 @@ The annotation files hold all classes. What may reach a training run, boxes of b
 is split off by ``oadp.build_annotations``, as of any dataset.
 """
 
-__all__ = ['Split', 'draw_split', 'main', 'write_world']
+__all__ = ['Split', 'draw_split', 'main', 'write_dataset']
 
 import argparse
 import enum
@@ -53,7 +53,7 @@ def draw_split(split: Split, count: int, seed: int) -> Iterator[Scene]:
         yield draw_scene(np.random.default_rng([seed, split, i]), BASES + NOVELS, weights)
 
 
-def write_world(
+def write_dataset(
     root: pathlib.Path, seed: int = 0, num_train: int = NUM_TRAIN, num_val: int = NUM_VAL
 ) -> None:
     """Write images, annotations and the category file.
@@ -124,7 +124,7 @@ def _write_json(path: pathlib.Path, data: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog='python -m oadp.mini.world',
+        prog='python -m oadp.mini.dataset',
         description='Draw the embedded benchmark: images, COCO annotations, categories.json.',
     )
     parser.add_argument('--root', type=pathlib.Path, default=ROOT, help='default: %(default)s')
@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--train', type=int, default=NUM_TRAIN, help='images; %(default)s')
     parser.add_argument('--val', type=int, default=NUM_VAL, help='images; %(default)s')
     args = parser.parse_args(arguments)
-    write_world(args.root, args.seed, args.train, args.val)
+    write_dataset(args.root, args.seed, args.train, args.val)
 
 
 if __name__ == '__main__':

@@ -96,7 +96,7 @@ def _banner(text: str) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog='python -m oadp.mini.picture',
+        prog='python -m oadp.mini.figure',
         description='Draw ground truth and detections side by side.',
     )
     parser.add_argument('runs', nargs='+', metavar='NAME:CHECKPOINT', help='configs/mini/NAME.py')

@@ -18,7 +18,7 @@ from rich.table import Table
 from ..atomic import atomic_write
 from .stages import Runner, Stage, StageError
 from .teacher import Teacher
-from .world import NUM_TRAIN, NUM_VAL
+from .dataset import NUM_TRAIN, NUM_VAL
 
 SETTINGS = {'none': 'no distillation', 'vild': 'ViLD (objects)', 'oadp': 'OADP (+ blocks, image)'}
 """Configs under ``configs/mini/``, and what the table calls them."""
@@ -63,7 +63,7 @@ def stages(seeds: range | list[int], scale: Scale) -> list[Stage]:
     result = [
         Stage(
             'world',
-            ('-m', 'oadp.mini.world', '--root', str(DATA), '--seed', str(WORLD_SEED))
+            ('-m', 'oadp.mini.dataset', '--root', str(DATA), '--seed', str(WORLD_SEED))
             + ('--train', str(scale.train), '--val', str(scale.val)),
             (DATA,),
         ),
@@ -171,7 +171,7 @@ def _picture(seed: int) -> Stage:
     out = WORK / 'detections.jpg'
     return Stage(
         'picture',
-        ('-m', 'oadp.mini.picture', '--out', str(out))
+        ('-m', 'oadp.mini.figure', '--out', str(out))
         + tuple(f'{name}:{WORK}/seed{seed}/{name}/latest.pth' for name in ('none', 'oadp')),
         (out,),
         needs=tuple(f'seed{seed}/{name}' for name in ('none', 'oadp')),

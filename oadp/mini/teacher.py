@@ -27,7 +27,7 @@ from .captions import NEAREST, Caption, Crop, caption, cut_crops, cut_windows, d
 from .optimizer import Teacher, TeacherOptimizer
 from .scene import Scene
 from .shapes import BASES, NOVELS
-from .world import Split, draw_split
+from .dataset import Split, draw_split
 
 OUT = pathlib.Path('pretrained/mini/clip.pt')
 

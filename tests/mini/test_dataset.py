@@ -12,7 +12,7 @@ from oadp import build_annotations
 from oadp.categories import get_categories
 from oadp.mini.scene import MAX_COVERED, draw_scene
 from oadp.mini.shapes import BASES, NOVELS, SYNONYMS, draw_shape
-from oadp.mini.world import NOVEL_SHARE, Split, draw_split, write_world
+from oadp.mini.dataset import NOVEL_SHARE, Split, draw_split, write_dataset
 
 NUM_TRAIN, NUM_VAL = 12, 5
 
@@ -20,7 +20,7 @@ NUM_TRAIN, NUM_VAL = 12, 5
 @pytest.fixture(scope='module')
 def root(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     path = tmp_path_factory.mktemp('mini')
-    write_world(path, seed=3, num_train=NUM_TRAIN, num_val=NUM_VAL)
+    write_dataset(path, seed=3, num_train=NUM_TRAIN, num_val=NUM_VAL)
     return path
 
 
@@ -33,7 +33,7 @@ def digest(folder: pathlib.Path) -> dict[str, str]:
 
 
 def test_it_is_the_same_every_time(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    write_world(tmp_path, seed=3, num_train=NUM_TRAIN, num_val=NUM_VAL)
+    write_dataset(tmp_path, seed=3, num_train=NUM_TRAIN, num_val=NUM_VAL)
     assert len(digest(root)) == NUM_TRAIN + NUM_VAL + 3
     assert digest(root) == digest(tmp_path)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import supervision as sv
 
-from oadp.mini.picture import most_varied, surest
+from oadp.mini.figure import most_varied, surest
 
 
 def test_one_detection_an_object():

@@ -11,7 +11,7 @@ from oadp.mini.captions import Caption, Crop, caption, cut_crops, cut_windows, d
 from oadp.mini.scene import Scene
 from oadp.mini.shapes import BASES, NOVELS, SYNONYMS
 from oadp.mini.teacher import Teacher, accuracy, build_clip, contrast, main, train
-from oadp.mini.world import Split, draw_split
+from oadp.mini.dataset import Split, draw_split
 from oadp.prompts.templates import VILD
 
 

@@ -15,7 +15,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SPLITS = [f'data/mini/annotations/instances_{split}.json' for split in ('train', 'val')]
 COMMANDS = [
-    'oadp.mini.world --root data/mini --train 400 --val 200',
+    'oadp.mini.dataset --root data/mini --train 400 --val 200',
     'oadp.build_annotations --categories data/mini/categories.json --annotations '
     + ' '.join(SPLITS),
     'oadp.mini.teacher --images 1000 --iterations 800',  # a third of the demo's
