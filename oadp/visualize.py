@@ -142,9 +142,7 @@ def _move_labels_inside(
     padding: int,
 ) -> sv.Detections:
     """Move the upper left corners, above which supervision writes, so that no label is cut off."""
-    texts = [
-        cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, text_scale, 1)[0] for label in labels
-    ]
+    texts = [cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, text_scale, 1)[0] for label in labels]
     label_wh = np.array(texts) + 2 * padding
     moved = detections.xyxy.copy()
     moved[:, 0] = np.clip(moved[:, 0], 0, np.maximum(size_wh[0] - label_wh[:, 0], 0))

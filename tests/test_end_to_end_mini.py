@@ -1,4 +1,4 @@
-"""The embedded benchmark, small, from nothing to its table: every command, one after the other."""
+"""The embedded benchmark at its smallest size: every command, from the dataset to the table."""
 
 import json
 import os
@@ -12,7 +12,8 @@ import torch
 
 from oadp.config import load_config
 from oadp.features import check, open_store
-from oadp.mini.run import METRICS, SETTINGS, SMALL, stages
+from oadp.mini.results import METRICS, SETTINGS
+from oadp.mini.run import SMALL, stages
 from oadp.mini.shapes import BASES, NOVELS
 from oadp.prompts.files import load_prompts
 
@@ -43,7 +44,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return path
 
 
-def test_every_stage_made_what_it_says(root: pathlib.Path) -> None:
+def test_every_stage_makes_its_outputs(root: pathlib.Path) -> None:
     for stage in stages(range(1), SMALL):
         for output in stage.outputs:
             assert (root / output).exists(), f'{stage.name}: {output}'
@@ -57,7 +58,7 @@ def test_the_results_are_numbers(root: pathlib.Path) -> None:
         assert all(0 <= value <= 100 for value in by_seed['0'].values())
 
 
-def test_features_are_of_the_training_images_alone(root: pathlib.Path) -> None:
+def test_features_are_of_training_images_only(root: pathlib.Path) -> None:
     training = json.loads((root / 'data/mini/annotations/instances_train.json').read_text())
     ids = sorted(image['id'] for image in training['images'])
     assert len(ids) == SMALL.train
@@ -91,7 +92,7 @@ def test_prompts_name_all_classes(root: pathlib.Path) -> None:
     assert prompts['embeddings'].shape[1] == DIM
 
 
-def test_no_novel_label_is_read_in_training(root: pathlib.Path) -> None:
+def test_training_uses_no_novel_label(root: pathlib.Path) -> None:
     used = []
     for config in root.glob('work_dirs/mini/**/config.py'):
         text = config.read_text()
@@ -104,7 +105,7 @@ def test_no_novel_label_is_read_in_training(root: pathlib.Path) -> None:
     assert {names[a['category_id']] for a in training['annotations']} <= set(BASES)
 
 
-def test_a_second_run_does_nothing_and_a_lost_output_is_made_again(root: pathlib.Path) -> None:
+def test_a_second_run_repeats_only_the_stage_with_a_missing_output(root: pathlib.Path) -> None:
     unchanged = root / 'work_dirs/mini/seed0/oadp/latest.pth'
     before = unchanged.stat().st_mtime_ns
     (root / 'work_dirs/mini/detections.jpg').unlink()
@@ -112,10 +113,10 @@ def test_a_second_run_does_nothing_and_a_lost_output_is_made_again(root: pathlib
     assert result.returncode == 0, result.stderr[-3000:]
     assert unchanged.stat().st_mtime_ns == before
     assert (root / 'work_dirs/mini/detections.jpg').is_file()
-    assert result.stderr.count('done before') == len(stages(range(1), SMALL)) - 1
+    assert result.stderr.count('already complete') == len(stages(range(1), SMALL)) - 1
 
 
-def test_learned_prompts_can_take_the_place_of_written_ones(root: pathlib.Path) -> None:
+def test_learned_prompts_can_replace_the_templates(root: pathlib.Path) -> None:
     # Last in the file, as it adds to what the demo left behind.
     few = ['.trainer.runner.max_iters:2', '.trainer.checkpoint_config.interval:2']
     for command in (

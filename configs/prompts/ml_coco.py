@@ -3,8 +3,8 @@
     (python|torchrun --nproc_per_node=${GPUS}) -m oadp.prompts.ml_coco [configs/prompts/ml_coco.py]
 
 Needs `python -m oadp.build_annotations` and the blocks features of `oadp.oake`. Hyperparameters are
-the authors'. 4 epochs are 29,572 iterations: hours on a CPU. Training with the real CLIP on COCO has not
-been tried here, nor the time on a GPU measured.
+the authors'. 4 epochs are 29,572 iterations: hours on a CPU. Not verified: training with the
+real CLIP on COCO, and the time on a GPU.
 """
 
 categories = 'coco'
@@ -15,14 +15,14 @@ train = dict(
     features='data/coco/oake/blocks/train2017',
     ann_file='data/coco/annotations/instances_train2017.48.json',
 )
-val = dict(  # for mAP alone; None leaves it out
+val = dict(  # for mAP only; None: no evaluation
     features='data/coco/oake/blocks/val2017',
     ann_file='data/coco/annotations/instances_val2017.65.json',
 )
 num_workers = 2
 
-# Of the logits scaler · cosine − bias, when training starts. bias=None: logits of 0 lie halfway between the
-# classes that images show and the others, for a CLIP whose cosines are unlike OpenAI's.
+# Initial values of the logits scaler · cosine − bias. bias=None sets it so that a logit of 0 lies halfway
+# between the classes that images show and the others, for a CLIP whose cosines differ from OpenAI's.
 prompts = dict(context='a photo of a', scaler=20.0, bias=4.0)
 loss = dict(weight=640, gamma_neg=4, gamma_pos=0, clip=0.05)
 optimizer = dict(lr=5e-2, weight_decay=1e-3)

@@ -1,5 +1,5 @@
-"""The embedded benchmark: a small drawn world in which the method can be seen to work.
+"""The embedded benchmark: a small synthetic dataset on which the method can be run end to end.
 
-``python -m oadp.mini`` makes the world and a small CLIP, then runs the commands that a COCO user
-types, with the configs under ``configs/mini/``.
+``python -m oadp.mini`` draws the dataset, trains a small CLIP, and then runs the same commands as for
+COCO, with the configs under ``configs/mini/``.
 """

@@ -1,4 +1,4 @@
-"""``python -m oadp.mini``."""
+"""Run the embedded benchmark: ``python -m oadp.mini``."""
 
 from .run import main
 

@@ -1,12 +1,12 @@
-"""What the benchmark's CLIP learns from: crops of pictures, each with a caption that names things.
+"""Training data of the benchmark's CLIP: crops of images, each with a caption that names objects in it.
 
-CLIP saw the web: all kinds of objects, near and far, alone and together, with sentences that name
-some of them. So here: crops of varied context around objects of *all* classes, and windows anywhere,
-such as the blocks of an image are. No crop is shown twice: a small network learns a few thousand by
-heart in the minutes that it has.
+CLIP was trained on images of the web: all kinds of objects, near and far, alone and together, with
+sentences that name some of them. The crops here are like that: they show objects of *all* classes with
+varying context, or windows anywhere, as the blocks of an image are. Every step cuts new crops, because a
+small network memorises a few thousand fixed ones within minutes.
 """
 
-__all__ = ['Caption', 'Crop', 'caption', 'cut_crops', 'cut_windows', 'draw_crops']
+__all__ = ['Caption', 'Crop', 'cut_crops', 'cut_windows', 'sample_crops', 'write_caption']
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -20,24 +20,25 @@ from .scene import Scene
 from .shapes import SYNONYMS
 
 VISIBLE = 0.6
-"""A thing is in a crop if this part of its box is."""
+"""Least visible fraction of an object's box for the object to count as shown by a crop."""
 
 MAX_NAMES = 3
 SYNONYM_RATE = 0.15
-NEAREST, WIDEST = 1.0, 3.2  # sides of a crop, by the longer side of the object's box
-MAX_SHIFT = 0.12  # of an object from the centre of its crop, by the crop's side
-SMALLEST_WINDOW = 40  # pixels; the side of a crop that is not around an object
+NEAREST, WIDEST = 1.0, 3.2  # side of a crop relative to the longer side of the object's box
+MAX_SHIFT = 0.12  # of an object from the centre of its crop, relative to the crop's side
+SMALLEST_WINDOW = 40  # pixels; the side of a crop that is not centred on an object
 
 _ARTICLES = ('a', 'the', 'one')
 
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """A square piece of a picture.
+    """A square part of an image.
 
     Attributes:
         pixels: (resolution, resolution, 3) uint8, RGB.
-        names: the classes to be seen; where the crop is around an object, that one's is first.
+        names: class names of the visible objects; that of the object on which the crop is centred, if
+            any, comes first.
     """
 
     pixels: np.ndarray
@@ -45,7 +46,7 @@ class Crop:
 
 
 class Caption(NamedTuple):
-    """A sentence and the classes that it speaks of."""
+    """A sentence and the names of the classes that it mentions."""
 
     text: str
     names: frozenset[str]
@@ -58,23 +59,36 @@ def cut_crops(
     context: tuple[float, float] = (NEAREST, WIDEST),
     max_shift: float = 0.05,
 ) -> list[Crop]:
-    """Cut each object once, with some context.
+    """Cut one crop around each object.
 
     Args:
-        scenes: the pictures.
-        resolution: side of the result, pixels.
-        context: least and greatest side of a crop, by the longer side of the object's box.
-        max_shift: of the object from the centre, by the side of the crop.
+        scenes: images and their objects.
+        resolution: side of the result, in pixels.
+        rng: generator of the sides and shifts.
+        context: least and greatest side of a crop, relative to the longer side of the object's box.
+        max_shift: greatest distance of the object from the crop's centre, relative to the crop's side.
+
+    Returns:
+        The crops, in the order of the scenes and of their objects.
     """
     return [
-        _around(scene, i, resolution, rng, context, max_shift)
+        _cut_around(scene, i, resolution, rng, context, max_shift)
         for scene in scenes
         for i in range(len(scene.boxes))
     ]
 
 
 def cut_windows(scenes: Iterable[Scene], resolution: int, sides: Iterable[int]) -> list[Crop]:
-    """Cut square windows of the given sides in pixels, half a side apart; those that show something."""
+    """Cut square windows on a grid with a stride of half a side.
+
+    Args:
+        scenes: images and their objects.
+        resolution: side of the result, in pixels.
+        sides: sides of the windows, in pixels.
+
+    Returns:
+        The windows that show at least one object.
+    """
     crops = []
     for scene in scenes:
         height, width = scene.image.shape[:2]
@@ -85,7 +99,7 @@ def cut_windows(scenes: Iterable[Scene], resolution: int, sides: Iterable[int]) 
     return [crop for crop in crops if crop.names]
 
 
-def draw_crops(
+def sample_crops(
     scenes: Sequence[Scene],
     count: int,
     resolution: int,
@@ -93,14 +107,18 @@ def draw_crops(
     context: tuple[float, float] = (NEAREST, WIDEST),
     windows: float = 0.0,
 ) -> list[Crop]:
-    """Cut at random: around some object, or anywhere; half of the crops are mirrored.
+    """Cut crops at random, around an object or anywhere, and mirror half of them.
 
     Args:
-        scenes: the pictures.
+        scenes: images and their objects.
         count: number of crops.
-        resolution: side of the result, pixels.
-        context: least and greatest side of an object's crop, by the longer side of its box.
-        windows: share of the crops that are not around an object. They show something all the same.
+        resolution: side of the result, in pixels.
+        rng: generator of all choices.
+        context: least and greatest side of an object's crop, relative to the longer side of its box.
+        windows: fraction of the crops that are not centred on an object, in [0, 1].
+
+    Returns:
+        ``count`` crops; each shows at least one object.
     """
     crops: list[Crop] = []
     while len(crops) < count:
@@ -113,14 +131,14 @@ def draw_crops(
                 continue
         else:
             i = int(rng.integers(len(scene.boxes)))
-            crop = _around(scene, i, resolution, rng, context, MAX_SHIFT)
+            crop = _cut_around(scene, i, resolution, rng, context, MAX_SHIFT)
         if rng.random() < 0.5:
             crop = dataclasses.replace(crop, pixels=crop.pixels[:, ::-1])
         crops.append(crop)
     return crops
 
 
-def _around(
+def _cut_around(
     scene: Scene,
     i: int,
     resolution: int,
@@ -137,7 +155,15 @@ def _around(
 def _cut(
     scene: Scene, centre: np.ndarray, side: float, resolution: int, first: int | None = None
 ) -> Crop:
-    """A square, moved into the picture where it overhangs it; black where it is too large."""
+    """Cut a square, shifted to lie within the image; black where it is larger than the image.
+
+    Args:
+        scene: an image and its objects.
+        centre: x and y, in pixels.
+        side: in pixels.
+        resolution: side of the result, in pixels.
+        first: index of the object to name first, whether it is visible or not.
+    """
     size = np.array(scene.image.shape[1::-1])
     low, high = np.full(2, side / 2), size - side / 2
     centre = np.where(low <= high, np.clip(centre, low, high), size / 2)
@@ -147,27 +173,35 @@ def _cut(
 
     boxes = scene.boxes
     inner = np.minimum(boxes[:, 2:], (x1, y1)) - np.maximum(boxes[:, :2], (x0, y0))
-    share = inner.clip(0).prod(axis=1) / (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    names = [scene.names[i] for i in np.flatnonzero(share >= VISIBLE) if i != first]
+    visible = inner.clip(0).prod(axis=1) / (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    names = [scene.names[i] for i in np.flatnonzero(visible >= VISIBLE) if i != first]
     if first is not None:
         names.insert(0, scene.names[first])
     return Crop(np.asarray(pixels), tuple(dict.fromkeys(names)))
 
 
-def caption(names: Sequence[str], rng: np.random.Generator) -> Caption:
-    """A sentence that names some of what is to be seen, in any order, now and then by other words.
+def write_caption(names: Sequence[str], rng: np.random.Generator) -> Caption:
+    """Compose a sentence that names some of the given classes, in random order.
 
-    >>> caption(('star', 'ring'), np.random.default_rng(0)).text
-    'a photo of a small star and a ring in the scene'
+    Args:
+        names: classes that a crop shows, at least one.
+        rng: generator of the choices.
+
+    Returns:
+        A caption with one to three of the classes, at times by a synonym.
+
+    Examples:
+        >>> write_caption(('star', 'ring'), np.random.default_rng(0)).text
+        'a photo of a small star and a ring in the scene'
     """
     count = min(len(names), int(rng.integers(1, MAX_NAMES + 1)))
-    said = rng.permutation(names)[:count].tolist()
+    mentioned = rng.permutation(names)[:count].tolist()
     words = [
         SYNONYMS[name] if name in SYNONYMS and rng.random() < SYNONYM_RATE else name
-        for name in said
+        for name in mentioned
     ]
     if len(words) == 1 and rng.random() < 0.2:
-        return Caption(words[0], frozenset(said))
+        return Caption(words[0], frozenset(mentioned))
     others = [f'{_ARTICLES[rng.integers(len(_ARTICLES))]} {word}' for word in words[1:]]
     listing = ' and '.join([words[0], *others])
-    return Caption(VILD[rng.integers(len(VILD))].format(listing), frozenset(said))
+    return Caption(VILD[rng.integers(len(VILD))].format(listing), frozenset(mentioned))

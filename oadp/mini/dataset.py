@@ -1,7 +1,7 @@
-"""The drawn world on disk, in COCO's format, so that all that follows treats it like COCO.
+"""Write the benchmark's images and annotations in COCO's format, so that all commands treat it like COCO.
 
-The annotation files hold all classes. What may reach a training run, boxes of base classes alone,
-is split off by ``oadp.build_annotations``, as of any dataset.
+The annotation files hold all classes. ``oadp.build_annotations`` extracts the boxes of base classes, the
+only ones for training, as for any dataset.
 """
 
 __all__ = ['Split', 'draw_split', 'main', 'write_dataset']
@@ -20,17 +20,16 @@ from PIL import Image
 from ..atomic import atomic_write
 from ..progress import Progress
 from .scene import Scene, draw_scene
+from .settings import NUM_TRAIN, NUM_VAL
 from .shapes import BASES, NOVELS
 
 ROOT = pathlib.Path('data/mini')
-NUM_TRAIN = 1200
-NUM_VAL = 1000
 NOVEL_SHARE = 0.14
-"""Part of the training pictures' objects that are of novel classes: OV-COCO's, which has 28,538 base and
-4,614 novel boxes in its validation images (Zareian et al., CVPR 2021). They are unlabelled, so a
-detector learns that they are background; were they as frequent as the others, that would be most of
-what it learns of background. In validation pictures all classes are equally frequent, so that novel
-AP rests on enough boxes."""
+"""Fraction of the objects in training images that are of novel classes. It is that of OV-COCO, which has
+28,538 base and 4,614 novel boxes in its validation images (Zareian et al., CVPR 2021). Novel objects are
+unlabelled, so the detector is trained to classify them as background; at the frequency of base classes
+they would be most of the background that resembles an object. In validation images all classes are
+equally frequent, so that novel AP is computed from enough boxes."""
 _TRAIN_WEIGHTS = [(1 - NOVEL_SHARE) / len(BASES)] * len(BASES) + [NOVEL_SHARE / len(NOVELS)] * len(
     NOVELS
 )
@@ -38,7 +37,7 @@ JPEG_QUALITY = 95
 
 
 class Split(enum.IntEnum):
-    """Which pictures. No two splits share one: the number is a part of each picture's seed."""
+    """A set of images. No two sets share an image: the number is part of the seed of each."""
 
     train = 0
     val = 1
@@ -47,7 +46,16 @@ class Split(enum.IntEnum):
 
 
 def draw_split(split: Split, count: int, seed: int) -> Iterator[Scene]:
-    """Draw a split's pictures. A picture depends on split, seed and position, not on the count."""
+    """Draw the images of a split; each depends on the split, the seed and its position only.
+
+    Args:
+        split: which images.
+        count: number of images.
+        seed: of the dataset.
+
+    Yields:
+        The images and their objects.
+    """
     weights = _TRAIN_WEIGHTS if split is Split.train else None
     for i in range(count):
         yield draw_scene(np.random.default_rng([seed, split, i]), BASES + NOVELS, weights)
@@ -59,15 +67,17 @@ def write_dataset(
     """Write images, annotations and the category file.
 
     Args:
-        root: gets ``{train,val}/{id:012d}.jpg``, ``annotations/instances_{train,val}.json`` with
-            boxes of all classes, and ``categories.json``, which names the base and the novel ones.
-        seed: of all that is drawn.
+        root: the folder for ``{train,val}/{id:012d}.jpg``, ``annotations/instances_{train,val}.json``
+            with boxes of all classes, and ``categories.json`` with the base and the novel classes.
+        seed: of all images.
+        num_train: number of training images.
+        num_val: number of validation images.
     """
     root.mkdir(parents=True, exist_ok=True)
     _write_json(root / 'categories.json', dict(bases=BASES, novels=NOVELS))
     first_id = 1
     for split, count in ((Split.train, num_train), (Split.val, num_val)):
-        # The annotation file comes last: where it is, the images are.
+        # The annotation file is written last: where it exists, the images are complete.
         annotations = root / 'annotations' / f'instances_{split.name}.json'
         annotations.unlink(missing_ok=True)
         shutil.rmtree(root / split.name, ignore_errors=True)
@@ -76,7 +86,7 @@ def write_dataset(
 
 
 def _info(split: Split, count: int, seed: int) -> dict[str, Any]:
-    return dict(description=f"OADP's drawn world, {split.name}", images=count, seed=seed)
+    return dict(description=f"OADP's embedded benchmark, {split.name}", images=count, seed=seed)
 
 
 def _write_split(
@@ -84,7 +94,7 @@ def _write_split(
 ) -> dict[str, Any]:
     folder = root / split.name
     folder.mkdir(parents=True)
-    # Neither base nor novel first: as in COCO, ids say nothing of the split.
+    # In alphabetical order: as in COCO, ids do not tell base from novel classes.
     categories = [dict(id=i, name=name) for i, name in enumerate(sorted(BASES + NOVELS), start=1)]
     ids = {category['name']: category['id'] for category in categories}
     images: list[dict[str, Any]] = []
@@ -123,14 +133,19 @@ def _write_json(path: pathlib.Path, data: dict[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Parse the arguments and write the dataset."""
     parser = argparse.ArgumentParser(
         prog='python -m oadp.mini.dataset',
         description='Draw the embedded benchmark: images, COCO annotations, categories.json.',
     )
     parser.add_argument('--root', type=pathlib.Path, default=ROOT, help='default: %(default)s')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--train', type=int, default=NUM_TRAIN, help='images; %(default)s')
-    parser.add_argument('--val', type=int, default=NUM_VAL, help='images; %(default)s')
+    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    parser.add_argument(
+        '--train', type=int, default=NUM_TRAIN, help='training images; default: %(default)s'
+    )
+    parser.add_argument(
+        '--val', type=int, default=NUM_VAL, help='validation images; default: %(default)s'
+    )
     args = parser.parse_args(arguments)
     write_dataset(args.root, args.seed, args.train, args.val)
 

@@ -1,97 +1,67 @@
-"""How the benchmark's CLIP is trained: sizes, schedule, and the optimisers behind one step.
+"""Optimisers of the benchmark's CLIP: Muon, AdamW and SparseAdam, stepped together.
 
-With AdamW for all weights the teacher needs three times the steps: it named 81 % of near crops after
-1,600 steps, and with Muon for the transformers' matrices after 600.
+With AdamW for all weights the teacher needs three times as many steps: its accuracy on near crops was
+81 % after 1,600 steps; with Muon for the transformers' matrices it reached that after 600.
 """
 
-__all__ = ['Teacher', 'TeacherOptimizer']
+__all__ = ['TeacherOptimizer']
 
-import dataclasses
 import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from .settings import TeacherSettings
+
 MAX_NORM = 1.0  # of the gradient
 
 
-@dataclasses.dataclass(frozen=True)
-class Teacher:
-    """Sizes and schedule.
-
-    Attributes:
-        images: pictures drawn to learn from.
-        windows: share of the crops that are not around an object.
-        iterations: steps of the optimiser.
-        primer: of these, the first ones: objects that fill the crop, and nothing but their names. A
-            network this small does not find out what words mean from crowded crops in that time.
-        batch: crops of a step.
-        lr: greatest learning rate, of a linear warm-up and a cosine decay.
-        matrix_lr: the same for the matrices within the transformers, which Muon updates.
-        max_scale: bound of the factor of the cosine similarities. Low, so that the names of
-            different classes must be far apart.
-    """
-
-    embedding: int = 64
-    resolution: int = 48
-    patch: int = 8
-    width: int = 64
-    layers: int = 3
-    text_width: int = 64
-    text_layers: int = 2
-    context_length: int = 24
-    images: int = 3000
-    windows: float = 0.3
-    iterations: int = 2600
-    primer: int = 200
-    batch: int = 64
-    lr: float = 2.5e-3
-    matrix_lr: float = 0.02
-    warmup: int = 50
-    weight_decay: float = 0.05
-    max_scale: float = 15.0
-
-
 class TeacherOptimizer:
-    """Muon for the transformers' matrices, AdamW for the rest; words that a step does not use are left alone.
+    """Update the transformers' matrices by Muon and the other weights by AdamW.
 
-    All with the same warm-up and cosine. Gradients are bounded, but for those of the words.
+    SparseAdam updates the token embedding, and of it only the rows of the tokens in the batch. All
+    learning rates follow the same warm-up and cosine decay. The norm of the gradient is clipped, except
+    for that of the token embedding.
 
-    Args:
-        model: a ``clip.model.CLIP`` whose token embedding has sparse gradients.
-        spec: learning rates and schedule.
-
-    Raises:
-        RuntimeError: this torch has no Muon.
+    Muon is ``torch.optim.Muon``. No implementation is provided for torch before 2.9, which lacks it:
+    only the benchmark's CLIP is trained with it.
     """
 
-    def __init__(self, model: nn.Module, spec: Teacher) -> None:
-        words = model.token_embedding.weight
-        named = [(name, p) for name, p in model.named_parameters() if p is not words]
+    def __init__(self, model: nn.Module, settings: TeacherSettings) -> None:
+        """Create the optimisers.
+
+        Args:
+            model: a ``clip.model.CLIP`` whose token embedding has sparse gradients.
+            settings: learning rates and schedule.
+
+        Raises:
+            RuntimeError: this version of torch has no Muon.
+        """
+        tokens = cast(nn.Embedding, model.token_embedding).weight
+        named = [(name, p) for name, p in model.named_parameters() if p is not tokens]
         self._others = [p for _, p in named]
         matrices = [p for name, p in named if p.ndim == 2 and '.resblocks.' in name]
         rest = [p for name, p in named if not (p.ndim == 2 and '.resblocks.' in name)]
         decayed = [p for p in rest if p.ndim >= 2]
-        kept = [p for p in rest if p.ndim < 2]
+        not_decayed = [p for p in rest if p.ndim < 2]
+        groups: list[dict[str, Any]] = [
+            dict(params=decayed),
+            dict(params=not_decayed, weight_decay=0.0),
+        ]
         betas = (0.9, 0.98)
-        self._optimizers = [
-            torch.optim.AdamW(
-                [dict(params=decayed), dict(params=kept, weight_decay=0.0)],
-                spec.lr,
-                betas=betas,
-                weight_decay=spec.weight_decay,
-            ),
-            _muon()(
-                matrices, spec.matrix_lr, weight_decay=spec.weight_decay, momentum=0.9, ns_steps=4
-            ),
-            torch.optim.SparseAdam([words], spec.lr, betas=betas),
+        self._optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, settings.lr, betas, weight_decay=settings.weight_decay),
+            _create_muon(matrices, settings),
+            torch.optim.SparseAdam([tokens], settings.lr, betas=betas),
         ]
         self._schedules = [
-            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, spec))
+            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, settings))
             for optimizer in self._optimizers
         ]
 
     def step(self, loss: Tensor) -> None:
+        """Backpropagate a scalar loss and update the weights and the learning rates."""
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -101,18 +71,24 @@ class TeacherOptimizer:
             schedule.step()
 
 
-def _muon() -> type[torch.optim.Optimizer]:
+def _create_muon(matrices: list[nn.Parameter], settings: TeacherSettings) -> torch.optim.Optimizer:
     if not hasattr(torch.optim, 'Muon'):
         raise RuntimeError(
             f"the benchmark's CLIP is trained with torch.optim.Muon, which torch {torch.__version__} "
-            'lacks: torch 2.9 or later is needed (`make install` brings it)'
+            'lacks: torch 2.9 or later is needed (`make install` installs it)'
         )
-    return torch.optim.Muon
+    return torch.optim.Muon(
+        matrices,
+        settings.matrix_lr,
+        weight_decay=settings.weight_decay,
+        momentum=0.9,
+        ns_steps=4,
+    )
 
 
-def _rate(step: int, spec: Teacher) -> float:
-    """The learning rate at a step, as a part of the greatest."""
-    if step < spec.warmup:
-        return (step + 1) / spec.warmup
-    done = (step - spec.warmup) / max(spec.iterations - spec.warmup, 1)
+def _lr_factor(step: int, settings: TeacherSettings) -> float:
+    """Return the learning rate at a step as a fraction of the peak."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(settings.iterations - settings.warmup, 1)
     return 0.5 * (1 + math.cos(math.pi * min(done, 1)))

@@ -1,52 +1,47 @@
-"""The embedded benchmark, from nothing to a table: the commands, what they need and make, and the result."""
+"""Run the embedded benchmark: its commands with their inputs and outputs, and the table of results."""
 
 __all__ = ['Scale', 'main', 'stages']
 
 import argparse
 import dataclasses
-import json
 import os
 import pathlib
 import signal
 import sys
 import time
-from collections.abc import Mapping
 
 from rich.console import Console
-from rich.table import Table
 
-from ..atomic import atomic_write
+from .results import SETTINGS, collect, tabulate
+from .settings import NUM_TRAIN, NUM_VAL, TeacherSettings
 from .stages import Runner, Stage, StageError
-from .teacher import Teacher
-from .dataset import NUM_TRAIN, NUM_VAL
-
-SETTINGS = {'none': 'no distillation', 'vild': 'ViLD (objects)', 'oadp': 'OADP (+ blocks, image)'}
-"""Configs under ``configs/mini/``, and what the table calls them."""
-
-METRICS = {
-    'novel_AP50': 'COCO_9_bbox_mAP_50',
-    'base_AP50': 'COCO_18_bbox_mAP_50',
-    'all_AP50': 'COCO_18_9_bbox_mAP_50',
-}
-"""Keys of ``results.json``, and those of ``oadp.dp.test``."""
 
 DATA = pathlib.Path('data/mini')
 WORK = pathlib.Path('work_dirs/mini')
 CLIP = pathlib.Path('pretrained/mini/clip.pt')
 SMALL_ROOT = pathlib.Path('work_dirs/mini_small')
 
-WORLD_SEED = 0
-"""Of the pictures, the teacher and the proposals. ``--seeds`` are those of the detectors."""
+DATA_SEED = 0
+"""Seed of the images, the teacher and the proposals; ``--seeds`` sets those of the detectors."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much of everything. The default is the benchmark; ``SMALL`` only shows that all of it runs."""
+    """Sizes of the stages. The default is the benchmark; ``SMALL`` only checks that every stage runs.
+
+    Attributes:
+        train: number of training images.
+        val: number of validation images.
+        teacher_images: number of the teacher's training images.
+        teacher_steps: number of the teacher's training steps.
+        rpn_steps: number of steps of the region proposal network; None: as in its config.
+        student_steps: number of steps of each detector; None: as in its config.
+    """
 
     train: int = NUM_TRAIN
     val: int = NUM_VAL
-    teacher_images: int = Teacher.images
-    teacher_steps: int = Teacher.iterations
+    teacher_images: int = TeacherSettings.images
+    teacher_steps: int = TeacherSettings.iterations
     rpn_steps: int | None = None
     student_steps: int | None = None
 
@@ -55,15 +50,20 @@ SMALL = Scale(train=48, val=16, teacher_images=60, teacher_steps=60, rpn_steps=2
 
 
 def stages(seeds: range | list[int], scale: Scale) -> list[Stage]:
-    """The commands, in an order in which they could be typed one by one."""
+    """List the stages, in an order in which their commands could be typed one by one.
+
+    Args:
+        seeds: of the detectors.
+        scale: sizes of the stages.
+    """
     annotations = DATA / 'annotations'
     proposals = DATA / 'proposals' / 'rpn_train.pkl'
     base_boxes = str(annotations / 'instances_train.18.json')
     categories = str(DATA / 'categories.json')
     result = [
         Stage(
-            'world',
-            ('-m', 'oadp.mini.dataset', '--root', str(DATA), '--seed', str(WORLD_SEED))
+            'dataset',
+            ('-m', 'oadp.mini.dataset', '--root', str(DATA), '--seed', str(DATA_SEED))
             + ('--train', str(scale.train), '--val', str(scale.val)),
             (DATA,),
         ),
@@ -73,13 +73,13 @@ def stages(seeds: range | list[int], scale: Scale) -> list[Stage]:
                 ('-m', 'oadp.build_annotations', '--categories', categories)
                 + ('--annotations', str(annotations / f'instances_{split}.json')),
                 tuple(annotations / f'instances_{split}.{kind}.json' for kind in kinds),
-                needs=('world',),
+                needs=('dataset',),
             )
             for split, kinds in (('train', ('18', '27')), ('val', ('27', '27.min')))
         ),
         Stage(
             'teacher',
-            ('-m', 'oadp.mini.teacher', '--out', str(CLIP), '--seed', str(WORLD_SEED))
+            ('-m', 'oadp.mini.teacher', '--out', str(CLIP), '--seed', str(DATA_SEED))
             + ('--images', str(scale.teacher_images), '--iterations', str(scale.teacher_steps)),
             (CLIP,),
         ),
@@ -101,13 +101,13 @@ def stages(seeds: range | list[int], scale: Scale) -> list[Stage]:
             ('-m', 'oadp.prompts.vild', '--categories', categories, '--clip', str(CLIP))
             + ('--out', str(DATA / 'prompts' / 'vild.pth')),
             (DATA / 'prompts' / 'vild.pth',),
-            needs=('teacher', 'world'),
+            needs=('teacher', 'dataset'),
         ),
         *_features(),
     ]
     for seed in seeds:
         result += _students(seed, scale)
-    result.append(_picture(seeds[0]))
+    result.append(_figure(seeds[0]))
     return result
 
 
@@ -129,7 +129,7 @@ def _features() -> list[Stage]:
 
 
 def _students(seed: int, scale: Scale) -> list[Stage]:
-    """The longest training first, and tests last: two run at a time."""
+    """List the trainings, the longest first, and then the tests: two commands run at a time."""
     trainings, tests = [], []
     for name in reversed(SETTINGS):
         run, folder, config = f'seed{seed}/{name}', WORK / f'seed{seed}' / name, _config(name)
@@ -160,17 +160,17 @@ def _config(name: str) -> str:
 
 
 def _steps(count: int | None, always: str | None = None) -> tuple[str, ...]:
-    """Overrides of the schedule's length, if it is to be another than the config's."""
+    """Return the overrides for a number of steps; None keeps that of the config."""
     if count is None:
         return (always,) if always else ()
     keys = ('.trainer.runner.max_iters', '.trainer.checkpoint_config.interval')
     return ('--override', *(f'{key}:{count}' for key in keys))
 
 
-def _picture(seed: int) -> Stage:
+def _figure(seed: int) -> Stage:
     out = WORK / 'detections.jpg'
     return Stage(
-        'picture',
+        'figure',
         ('-m', 'oadp.mini.figure', '--out', str(out))
         + tuple(f'{name}:{WORK}/seed{seed}/{name}/latest.pth' for name in ('none', 'oadp')),
         (out,),
@@ -178,74 +178,49 @@ def _picture(seed: int) -> Stage:
     )
 
 
-def collect(root: pathlib.Path, seeds: range | list[int]) -> dict[str, dict[str, dict[str, float]]]:
-    """The metrics of all runs, in percent: setting → seed → metric. Writes ``results.json``."""
-    results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in SETTINGS}
-    for name in SETTINGS:
-        for seed in seeds:
-            path = root / WORK / f'metrics/seed{seed}_{name}.json'
-            metrics = json.loads(path.read_text(encoding='utf-8'))
-            results[name][str(seed)] = {k: 100 * metrics[v] for k, v in METRICS.items()}
-    with atomic_write(root / WORK / 'results.json') as temporary:
-        temporary.write_text(json.dumps(results, indent=2), encoding='utf-8')
-    return results
-
-
-def tabulate(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
-    """Mean over the seeds and, where there are several, their range."""
-    count = len(next(iter(results.values())))
-    table = Table(title=f'AP50, percent; {count} seed{"s" * (count > 1)}')
-    table.add_column('')
-    for key in METRICS:
-        table.add_column(key.removesuffix('_AP50'), justify='right')
-    for name, by_seed in results.items():
-        cells = []
-        for key in METRICS:
-            values = [metrics[key] for metrics in by_seed.values()]
-            spread = f' ({min(values):.1f}–{max(values):.1f})' if count > 1 else ''
-            cells.append(f'{sum(values) / count:.1f}{spread}')
-        table.add_row(SETTINGS[name], *cells)
-    return table
-
-
 _NEXT = """\
-Pictures: {root}/{work}/detections.jpg   Figures: {root}/{work}/results.json
-What to try next:
+Images: {root}/{work}/detections.jpg   Metrics: {root}/{work}/results.json
+Next steps:
   python -m oadp.detect configs/mini/oadp.py {work}/seed{seed}/oadp/latest.pth data/mini/val --score-threshold 0.2 --output {work}/detect
   python -m oadp.detect configs/mini/oadp.py {work}/seed{seed}/oadp/latest.pth data/mini/val --vocabulary "{words}" --score-threshold 0.2 --output {work}/detect_words
   python -m oadp.web configs/mini/oadp.py {work}/seed{seed}/oadp/latest.pth
-  docs/custom_dataset.md: the same with pictures and categories of your own"""
+  docs/custom_dataset.md: the same with your own images and categories"""
 
 _WORDS = 'star, heart, house, bottle, key, triangle, spook, moth, bunny, tiara, parasol, shamrock'
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse and check the arguments of the command line."""
     parser = argparse.ArgumentParser(
         prog='python -m oadp.mini',
-        description='The method on a laptop: draw a small world, train a small CLIP on all of its '
-        'classes, then a detector with boxes of two thirds of them, without and with distillation. '
-        'Needs nothing. Stages that are done are skipped. Writes data/mini, pretrained/mini and '
-        f'{WORK} (results.json, detections.jpg).',
+        description='Run the method on a laptop: draw a small dataset, train a small CLIP on all of '
+        'its classes, then detectors on boxes of two thirds of them, without and with '
+        'distillation. Needs no data or weights. Completed stages are skipped. Writes data/mini, '
+        f'pretrained/mini and {WORK} (results.json, detections.jpg).',
     )
-    parser.add_argument('--seeds', type=int, default=1, help='how many, from 0; default 1')
+    parser.add_argument('--seeds', type=int, default=1, help='number of seeds, from 0; default: 1')
     parser.add_argument(
         '--small',
         action='store_true',
-        help=f'a minute instead of twenty: every stage, to no purpose but to see it run; in '
-        f'{SMALL_ROOT}',
+        help='check that every stage runs, in a minute instead of twenty; the results mean nothing; '
+        f'in {SMALL_ROOT}',
     )
     parser.add_argument(
-        '--root', type=pathlib.Path, help='where data, pretrained and work_dirs are; default: here'
+        '--root',
+        type=pathlib.Path,
+        help='folder of data, pretrained and work_dirs; default: the working directory',
     )
     parser.add_argument(
         '--teacher-steps',
         type=int,
         metavar='N',
-        help=f'train the CLIP longer than {Teacher.iterations} steps, or shorter; what depends on it is '
-        'made anew',
+        help=f'training steps of the CLIP; default: {TeacherSettings.iterations}; stages that depend on '
+        'it are run again',
     )
     parser.add_argument(
-        '--overwrite', action='store_true', help='replace what is there from elsewhere'
+        '--overwrite',
+        action='store_true',
+        help='replace outputs that this command has no record of',
     )
     args = parser.parse_args(arguments)
     if args.seeds < 1:
@@ -256,6 +231,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Run the stages and print the table."""
     args = parse_args(arguments)
     root = args.root or (SMALL_ROOT if args.small else pathlib.Path())
     root.mkdir(parents=True, exist_ok=True)
@@ -274,7 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
         scale = dataclasses.replace(scale, teacher_steps=args.teacher_steps)
     start = time.monotonic()
     seeds = range(args.seeds)
-    # Killed, or its terminal closed: end as with Ctrl-C, so that no command of a stage goes on alone.
+    # When killed, or when the terminal is closed, end as with Ctrl-C, so that no stage keeps running.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
@@ -282,7 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
     except StageError as e:
         sys.exit(str(e))
     console = Console()
-    console.print(tabulate(collect(root, seeds)))
+    console.print(tabulate(collect(root, WORK, seeds)))
     console.print(
         _NEXT.format(root=root, work=WORK, seed=0, words=_WORDS), highlight=False, soft_wrap=True
     )

@@ -1,8 +1,8 @@
-"""The shapes of the embedded benchmark's classes, and how one is drawn.
+"""The shapes of the embedded benchmark's classes, and a function that draws them.
 
-A shape is a list of parts in the square [-1, 1]², y down: polygons and polylines that add ink or
-take it away, in order. Geometry is data here, so that a rotation, a stretch or a mirror applies to
-every class alike and says nothing of which class it is.
+A shape is a list of parts in the square [-1, 1]², y down: polygons and polylines that are added to it or
+subtracted from it, in order. Because shapes are data, every class is rotated, stretched and mirrored in
+the same way, so that these transformations do not reveal the class.
 """
 
 __all__ = ['BASES', 'NOVELS', 'SYNONYMS', 'draw_shape']
@@ -21,46 +21,46 @@ _SHIFT = 4  # bits of OpenCV's fixed-point coordinates
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A polygon, or a polyline where ``width`` is positive.
+    """A polygon, or a polyline if ``width`` is positive.
 
     Attributes:
         points: (n, 2) x, y in [-1, 1].
         width: of the stroke, in the same unit; 0 for a filled polygon.
-        ink: whether it adds to the shape, or takes away from it.
+        added: whether the part is added to the shape; otherwise it is subtracted.
     """
 
     points: np.ndarray
     width: float = 0.0
-    ink: bool = True
+    added: bool = True
 
 
-def _fill(points: Points, ink: bool = True) -> Part:
-    return Part(np.asarray(points, np.float64), ink=ink)
+def _fill(points: Points, added: bool = True) -> Part:
+    return Part(np.asarray(points, np.float64), added=added)
 
 
-def _line(points: Points, width: float, ink: bool = True) -> Part:
-    return Part(np.asarray(points, np.float64), width, ink)
+def _line(points: Points, width: float, added: bool = True) -> Part:
+    return Part(np.asarray(points, np.float64), width, added)
 
 
-def _box(x0: float, y0: float, x1: float, y1: float, ink: bool = True) -> Part:
-    return _fill([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], ink)
+def _box(x0: float, y0: float, x1: float, y1: float, added: bool = True) -> Part:
+    return _fill([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], added)
 
 
 def _arc(
     x: float, y: float, rx: float, ry: float | None = None, start: float = 0, end: float = 360
 ) -> Points:
-    """Points of an ellipse's arc; degrees, clockwise from the right, as y is down."""
+    """Return 49 points on an elliptical arc; angles in degrees, clockwise from the right."""
     angles = np.radians(np.linspace(start, end, 49))
     ry = rx if ry is None else ry
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
 
-def _oval(x: float, y: float, rx: float, ry: float | None = None, ink: bool = True) -> Part:
-    return _fill(_arc(x, y, rx, ry), ink)
+def _oval(x: float, y: float, rx: float, ry: float | None = None, added: bool = True) -> Part:
+    return _fill(_arc(x, y, rx, ry), added)
 
 
 def _spokes(n: int, radii: Sequence[float], offsets: Sequence[float]) -> Points:
-    """A closed outline that repeats n times: ``radii`` at ``offsets`` (parts of a turn / n)."""
+    """Return a closed outline of n equal sectors, with ``radii`` at ``offsets`` in [0, 1) of each."""
     turns = [((i + o) / n, r) for i in range(n) for r, o in zip(radii, offsets, strict=True)]
     return [(r * np.sin(2 * np.pi * t), -r * np.cos(2 * np.pi * t)) for t, r in turns]
 
@@ -87,7 +87,8 @@ def _flake() -> list[Part]:
             for turn in np.radians([45, -45]):
                 dx, dy = np.cos(angle + turn), np.sin(angle + turn)
                 start = np.array([0.48 * x, 0.48 * y]) * sign
-                parts.append(_line([start, start + 0.4 * sign * np.array([dx, dy])], 0.13))
+                end = start + 0.4 * sign * np.array([dx, dy])
+                parts.append(_line([tuple(start), tuple(end)], 0.13))
     return parts
 
 
@@ -96,7 +97,7 @@ _BASE_PARTS: dict[str, list[Part]] = {
     'square': [_box(-0.85, -0.85, 0.85, 0.85)],
     'triangle': [_fill([(0, -0.95), (0.95, 0.8), (-0.95, 0.8)])],
     'star': [_fill(_spokes(5, (1.0, 0.4), (0, 0.5)))],
-    'ring': [_oval(0, 0, 0.95), _oval(0, 0, 0.55, ink=False)],
+    'ring': [_oval(0, 0, 0.95), _oval(0, 0, 0.55, added=False)],
     'arrow': [
         _fill(
             [
@@ -113,18 +114,18 @@ _BASE_PARTS: dict[str, list[Part]] = {
     'heart': [_fill(_heart())],
     'gear': [
         _fill(_spokes(8, (0.7, 0.98, 0.98, 0.7), (0.05, 0.2, 0.55, 0.7))),
-        _oval(0, 0, 0.28, ink=False),
+        _oval(0, 0, 0.28, added=False),
     ],
     'cross': [_box(-0.3, -0.95, 0.3, 0.95), _box(-0.95, -0.3, 0.95, 0.3)],
     'house': [
         _fill([(-1, -0.05), (0, -0.95), (1, -0.05)]),
         _box(-0.72, -0.05, 0.72, 0.92),
-        _box(-0.2, 0.35, 0.2, 0.92, ink=False),
+        _box(-0.2, 0.35, 0.2, 0.92, added=False),
     ],
     'fish': [
         _oval(-0.2, 0, 0.75, 0.52),
         _fill([(0.35, 0), (0.98, -0.6), (0.98, 0.6)]),
-        _oval(-0.55, -0.12, 0.11, ink=False),
+        _oval(-0.55, -0.12, 0.11, added=False),
     ],
     'bolt': [
         _fill(
@@ -145,7 +146,7 @@ _BASE_PARTS: dict[str, list[Part]] = {
     ],
     'key': [
         _oval(-0.58, 0, 0.4),
-        _oval(-0.58, 0, 0.17, ink=False),
+        _oval(-0.58, 0, 0.17, added=False),
         _box(-0.25, -0.13, 0.98, 0.13),
         _box(0.42, 0.1, 0.6, 0.5),
         _box(0.76, 0.1, 0.94, 0.42),
@@ -186,7 +187,7 @@ _NOVEL_PARTS: dict[str, list[Part]] = {
                 (-0.75, 0.98),
             ]
         ),
-        *(_oval(x, -0.2, 0.17, 0.22, ink=False) for x in (-0.3, 0.3)),
+        *(_oval(x, -0.2, 0.17, 0.22, added=False) for x in (-0.3, 0.3)),
     ],
     'hourglass': [
         _fill([(-0.7, -0.85), (0.7, -0.85), (0.08, 0), (0.7, 0.85), (-0.7, 0.85), (-0.08, 0)]),
@@ -197,12 +198,12 @@ _NOVEL_PARTS: dict[str, list[Part]] = {
         *(_oval(x, -0.35, 0.46, 0.55) for x in (-0.5, 0.5)),
         *(_oval(x, 0.5, 0.36, 0.44) for x in (-0.4, 0.4)),
         _box(-0.09, -0.75, 0.09, 0.9),
-        *(_oval(x, -0.4, 0.17, ink=False) for x in (-0.55, 0.55)),
+        *(_oval(x, -0.4, 0.17, added=False) for x in (-0.55, 0.55)),
     ],
     'rabbit': [
         _oval(0, 0.4, 0.58),
         *(_oval(x, -0.45, 0.19, 0.53) for x in (-0.3, 0.3)),
-        *(_oval(x, 0.3, 0.11, ink=False) for x in (-0.22, 0.22)),
+        *(_oval(x, 0.3, 0.11, added=False) for x in (-0.22, 0.22)),
     ],
     'crown': [
         _fill(
@@ -216,15 +217,15 @@ _NOVEL_PARTS: dict[str, list[Part]] = {
                 (0.85, 0.75),
             ]
         ),
-        _box(-0.7, 0.4, 0.7, 0.54, ink=False),
+        _box(-0.7, 0.4, 0.7, 0.54, added=False),
     ],
     'umbrella': [
         _fill([*_arc(0, 0.05, 0.98, 0.98, 180, 360)]),
-        *(_oval(x, 0.06, 0.33, 0.2, ink=False) for x in (-0.65, 0, 0.65)),
+        *(_oval(x, 0.06, 0.33, 0.2, added=False) for x in (-0.65, 0, 0.65)),
         _line([(0, -0.2), (0, 0.7)], 0.14),
         _line(_arc(0.2, 0.7, 0.2, 0.2, 180, 0), 0.14),
     ],
-    'eye': [_fill(_almond()), _oval(0, 0, 0.4, ink=False), _oval(0, 0, 0.2)],
+    'eye': [_fill(_almond()), _oval(0, 0, 0.4, added=False), _oval(0, 0, 0.2)],
     'clover': [
         *(_oval(x, y, 0.44) for x, y in ((-0.48, -0.05), (0.48, -0.05), (0, -0.52))),
         _fill([(-0.12, -0.1), (0.12, -0.1), (0.4, 0.95), (-0.4, 0.95)]),
@@ -234,11 +235,13 @@ _NOVEL_PARTS: dict[str, list[Part]] = {
 
 BASES: tuple[str, ...] = tuple(_BASE_PARTS)
 NOVELS: tuple[str, ...] = tuple(_NOVEL_PARTS)
-"""None looks like a base class, and all are as compact as those. Open figures of thin strokes (a ladder, a
-spiral, a wave) are not among them: a detector that has seen boxes of solid things alone takes a part of
-such a figure for the whole, whoever teaches it, and AP50 then measures luck with boxes, not names. Nor are
-those that share their form with a base class (a crescent is nearly a ring, half a dumbbell half a key):
-there it measures how sure the detector is of the base class."""
+"""The novel classes. None resembles a base class, and all are as compact as base classes.
+
+Open figures of thin strokes (a ladder, a spiral, a wave) are not among them: with or without distillation,
+a detector trained on boxes of solid shapes detects parts of such a figure, and AP50 then depends on the
+localisation of these parts instead of on the classification. Shapes that resemble a base class (a crescent
+and a ring, half a dumbbell and half a key) are not among them either: there AP50 depends on the confidence
+of the base class."""
 
 SYNONYMS: dict[str, str] = {
     'disc': 'ball',
@@ -256,30 +259,31 @@ SYNONYMS: dict[str, str] = {
     'umbrella': 'parasol',
     'clover': 'shamrock',
 }
-"""Other words for a class, which captions use now and then: names that no category list has."""
+"""Alternative names of classes, which some captions use. No category list contains them."""
 
 
 def draw_shape(name: str, size: tuple[int, int], transform: np.ndarray) -> np.ndarray:
-    """Draw a shape's outline, smooth at its edges.
+    """Draw a shape with antialiased edges.
 
     Args:
         name: one of ``BASES`` or ``NOVELS``.
-        size: width and height of the picture, pixels.
+        size: width and height of the result, in pixels.
         transform: (2, 3) affine map from the unit square to pixels.
 
     Returns:
-        (h, w) float32 in [0, 1]: how much of each pixel the shape covers.
+        (h, w) float32 in [0, 1]: the fraction of each pixel that the shape covers.
     """
     parts = _BASE_PARTS[name] if name in _BASE_PARTS else _NOVEL_PARTS[name]
     width, height = (s * SUPERSAMPLING for s in size)
-    ink = np.zeros((height, width), np.uint8)
+    mask = np.zeros((height, width), np.uint8)
     scale = np.sqrt(abs(np.linalg.det(transform[:, :2]))) * SUPERSAMPLING
     for part in parts:
         points = (part.points @ transform[:, :2].T + transform[:, 2]) * SUPERSAMPLING
-        points = np.round(points * (1 << _SHIFT)).astype(np.int32)[None]
+        points = np.round(points * (1 << _SHIFT)).astype(np.int32)
+        value = (float(part.added),)
         if part.width:
             thickness = max(1, round(part.width * scale))
-            cv2.polylines(ink, points, False, int(part.ink), thickness, shift=_SHIFT)
+            cv2.polylines(mask, [points], False, value, thickness, shift=_SHIFT)
         else:
-            cv2.fillPoly(ink, points, int(part.ink), shift=_SHIFT)
-    return cv2.resize(ink.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            cv2.fillPoly(mask, [points], value, shift=_SHIFT)
+    return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)

@@ -1,8 +1,7 @@
-"""Running a pipeline of commands: in order of what needs what, a few at a time, each once.
+"""Run a pipeline of commands in the order of their dependencies, a few at a time.
 
-A stage is a command that one could type. It is skipped when it has run to its end with the same
-command, configs and inputs; one that was killed is run again, from the start unless the command
-resumes by itself.
+A stage is a command that a user could type. It is skipped if it has completed with the same command,
+configs and inputs. A killed stage is run again, from the start unless its command resumes by itself.
 """
 
 __all__ = ['Runner', 'Stage', 'StageError']
@@ -30,23 +29,23 @@ from ..atomic import atomic_write
 from ..config import load_config
 
 POLL = 0.5  # seconds
-HEARTBEAT = 30.0  # seconds between lines where there is no terminal
+HEARTBEAT = 30.0  # seconds between progress lines without a terminal
 
 
 class StageError(RuntimeError):
-    """A command failed; the message says which, and where its output is."""
+    """A stage failed or cannot be run; the message names it and its log."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A command and what it makes.
+    """A command and its outputs.
 
     Attributes:
-        name: what the user sees, and the name of its log.
-        command: arguments of ``python``; configs are those that end in ``.py``.
-        outputs: files or folders that it makes.
-        needs: names of the stages whose outputs it reads.
-        resumes: whether the command itself goes on where it was killed.
+        name: as shown to the user; also the name of the log.
+        command: arguments of ``python``; those that end in ``.py`` are configs.
+        outputs: files or folders that the command creates.
+        needs: names of the stages whose outputs the command reads.
+        resumes: whether the command continues by itself where it was killed.
     """
 
     name: str
@@ -56,6 +55,7 @@ class Stage:
     resumes: bool = False
 
     def __str__(self) -> str:
+        """Return the command as a line for a shell."""
         return 'python ' + shlex.join(self.command)
 
 
@@ -67,14 +67,7 @@ class _Running:
 
 
 class Runner:
-    """Runs stages with ``root`` as the working directory.
-
-    Args:
-        root: where paths of commands and outputs start.
-        folder: of stamps and logs, relative to ``root``.
-        slots: how many commands run at a time, with ``threads`` threads each.
-        overwrite: replace outputs that this pipeline did not make, or does not remember making.
-    """
+    """Run stages with ``root`` as the working directory."""
 
     def __init__(
         self,
@@ -84,6 +77,15 @@ class Runner:
         threads: int = 1,
         overwrite: bool = False,
     ) -> None:
+        """Prepare a runner.
+
+        Args:
+            root: working directory of the commands, to which paths are relative.
+            folder: for stamps and logs, relative to ``root``.
+            slots: greatest number of commands that run at a time.
+            threads: number of threads of each command.
+            overwrite: whether to replace outputs of which the pipeline has no record.
+        """
         self._root = root
         self._folder = root / folder
         self._slots = slots
@@ -93,19 +95,22 @@ class Runner:
         self._digests: dict[str, str] = {}
 
     def run(self, stages: Sequence[Stage]) -> None:
-        """Run what is not done. Stages stand in an order in which they could run one by one.
+        """Run the stages that are not complete.
+
+        Args:
+            stages: in an order in which they could be run one by one.
 
         Raises:
-            StageError: a command failed, and the others that ran at the time are stopped; or there
-                are outputs that this pipeline does not know of; or another process is at it.
+            StageError: a command failed (the others that run at the time are stopped), there are
+                outputs without a record, or another process is running the pipeline.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        with self._lock():
             self._run(stages)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Two pipelines would remove one another's unfinished outputs. The lock ends with the process."""
+    def _lock(self) -> Iterator[None]:
+        """Exclude a second pipeline, which would remove unfinished outputs; released with the process."""
         with (self._folder / 'lock').open('w') as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,10 +126,10 @@ class Runner:
             self._digests[stage.name] = self._digest(stage)
         done = {stage.name for stage in stages if self._is_done(stage)}
         waiting = collections.deque(stage for stage in stages if stage.name not in done)
-        self._refuse_strangers(waiting)
+        self._refuse_unrecorded(waiting)
         for stage in stages:
             if stage.name in done:
-                self._console.print(f'[dim]{stage.name}: done before ({stage.outputs[0]})[/]')
+                self._console.print(f'[dim]{stage.name}: already complete ({stage.outputs[0]})[/]')
         running: list[_Running] = []
         with Live(console=self._console, refresh_per_second=2, transient=True) as live:
             try:
@@ -143,18 +148,18 @@ class Runner:
                     other.process.terminate()
                     other.process.wait()
 
-    def _refuse_strangers(self, stages: Iterable[Stage]) -> None:
-        strangers = [
+    def _refuse_unrecorded(self, stages: Iterable[Stage]) -> None:
+        unrecorded = [
             str(self._root / path)
             for stage in stages
             if not self._stamp(stage.name).is_file()
             for path in stage.outputs
             if (self._root / path).exists()
         ]
-        if strangers and not self._overwrite:
+        if unrecorded and not self._overwrite:
             raise StageError(
-                f'{", ".join(strangers)}: there already, and there is no record in {self._folder} '
-                'of how they were made; move them away, or replace them with --overwrite'
+                f'{", ".join(unrecorded)}: already there, and {self._folder} has no record of '
+                'how they were made; move them away, or replace them with --overwrite'
             )
 
     def _stamp(self, name: str) -> pathlib.Path:
@@ -164,7 +169,7 @@ class Runner:
         return self._stamp(name).with_suffix('.log')
 
     def _digest(self, stage: Stage) -> str:
-        """Of all that the outputs depend on, but the code."""
+        """Hash everything that the outputs depend on, except the code."""
         configs = [load_config(a).dumps() for a in stage.command if a.endswith('.py')]
         inputs = [self._digests[name] for name in stage.needs]
         return hashlib.sha256(json.dumps([stage.command, configs, inputs]).encode()).hexdigest()
@@ -219,12 +224,12 @@ class Runner:
         if finished.process.returncode:
             tail = '\n'.join(self._log(name).read_text(errors='replace').splitlines()[-15:])
             raise StageError(
-                f'{name}: `{finished.stage}` ended with {finished.process.returncode}; its output is '
-                f'in {self._log(name)} and ends with\n{tail}'
+                f'{name}: `{finished.stage}` failed with exit status '
+                f'{finished.process.returncode}; its output is in {self._log(name)} and ends with\n{tail}'
             )
         missing = [str(p) for p in finished.stage.outputs if not (self._root / p).exists()]
         if missing:
-            raise StageError(f'{name}: `{finished.stage}` ended well, but did not make {missing}')
+            raise StageError(f'{name}: `{finished.stage}` succeeded, but did not create {missing}')
         seconds = time.monotonic() - finished.start
         self._write_stamp(finished.stage, done=True, seconds=seconds)
         self._console.print(
@@ -232,7 +237,7 @@ class Runner:
         )
 
     def _watch(self, running: list[_Running], done: int, total: int, live: Live) -> None:
-        """Show the last line of each command's output, with its rate and what is left, for a while."""
+        """Show the last line of each command's output until a command ends or a moment has passed."""
         until = time.monotonic() + (
             POLL if live.is_started and self._console.is_terminal else HEARTBEAT
         )

@@ -1,4 +1,4 @@
-"""The drawn world: the same every time, in COCO's format, without a novel label where one trains."""
+"""The benchmark's dataset: reproducible, in COCO's format, without novel labels for training."""
 
 import hashlib
 import json
@@ -10,9 +10,9 @@ from pycocotools.coco import COCO
 
 from oadp import build_annotations
 from oadp.categories import get_categories
+from oadp.mini.dataset import NOVEL_SHARE, Split, draw_split, write_dataset
 from oadp.mini.scene import MAX_COVERED, draw_scene
 from oadp.mini.shapes import BASES, NOVELS, SYNONYMS, draw_shape
-from oadp.mini.dataset import NOVEL_SHARE, Split, draw_split, write_dataset
 
 NUM_TRAIN, NUM_VAL = 12, 5
 
@@ -32,24 +32,24 @@ def digest(folder: pathlib.Path) -> dict[str, str]:
     }
 
 
-def test_it_is_the_same_every_time(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_equal_seeds_give_equal_files(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
     write_dataset(tmp_path, seed=3, num_train=NUM_TRAIN, num_val=NUM_VAL)
     assert len(digest(root)) == NUM_TRAIN + NUM_VAL + 3
     assert digest(root) == digest(tmp_path)
 
 
-def test_another_seed_is_another_world() -> None:
+def test_another_seed_gives_other_images() -> None:
     first, second = (next(draw_split(Split.train, 1, seed)).image for seed in (0, 1))
     assert first.shape != second.shape or (first != second).any()
 
 
-def test_no_split_shares_a_picture() -> None:
-    pictures = {scene.image.tobytes() for split in Split for scene in draw_split(split, 3, seed=0)}
-    assert len(pictures) == 3 * len(Split)
+def test_splits_share_no_image() -> None:
+    images = {scene.image.tobytes() for split in Split for scene in draw_split(split, 3, seed=0)}
+    assert len(images) == 3 * len(Split)
 
 
 @pytest.mark.parametrize('split, count', [('train', NUM_TRAIN), ('val', NUM_VAL)])
-def test_coco_reads_it(root: pathlib.Path, split: str, count: int) -> None:
+def test_pycocotools_reads_the_annotations(root: pathlib.Path, split: str, count: int) -> None:
     coco = COCO(root / 'annotations' / f'instances_{split}.json')
     assert len(coco.imgs) == count
     assert {c['name'] for c in coco.cats.values()} == {*BASES, *NOVELS}
@@ -61,7 +61,7 @@ def test_coco_reads_it(root: pathlib.Path, split: str, count: int) -> None:
         assert (root / split / image['file_name']).is_file()
 
 
-def test_the_category_file_is_the_split(root: pathlib.Path) -> None:
+def test_the_category_file_has_base_and_novel_classes(root: pathlib.Path) -> None:
     categories = get_categories(str(root / 'categories.json'))
     assert categories.bases == BASES and categories.novels == NOVELS
     assert categories.num_bases == 2 * categories.num_novels
@@ -101,7 +101,7 @@ def test_shapes_differ() -> None:
             assert shared < 0.9, (name, other)
 
 
-def test_novel_objects_are_as_rare_in_training_pictures_as_in_coco() -> None:
+def test_novel_objects_are_as_rare_in_training_images_as_in_coco() -> None:
     shares = {}
     for split in (Split.train, Split.val):
         names = [name for scene in draw_split(split, 200, seed=0) for name in scene.names]
@@ -111,7 +111,7 @@ def test_novel_objects_are_as_rare_in_training_pictures_as_in_coco() -> None:
     assert shares[Split.val] == pytest.approx(1 / 3, abs=0.04)
 
 
-def test_objects_hide_little_of_one_another() -> None:
+def test_objects_cover_little_of_one_another() -> None:
     for seed in range(10):
         boxes = draw_scene(np.random.default_rng(seed), BASES + NOVELS).boxes
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
@@ -123,6 +123,6 @@ def test_objects_hide_little_of_one_another() -> None:
                 assert inner.clip(0).prod() <= MAX_COVERED * min(areas[i], areas[j])
 
 
-def test_synonyms_are_no_class_names() -> None:
+def test_no_synonym_is_a_class_name() -> None:
     assert set(SYNONYMS) <= {*BASES, *NOVELS}
     assert not set(SYNONYMS.values()) & {*BASES, *NOVELS}

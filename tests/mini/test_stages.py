@@ -1,4 +1,4 @@
-"""The pipeline's runner: order, what is skipped, what is made again, what happens on failure."""
+"""The pipeline's runner: order, completed stages, repeated stages, failures."""
 
 import pathlib
 
@@ -21,30 +21,30 @@ def run(root: pathlib.Path, *stages: Stage, **kwargs) -> list[str]:
     return log.read_text().split() if log.is_file() else []
 
 
-def test_what_is_needed_comes_first(tmp_path: pathlib.Path) -> None:
+def test_needed_stages_run_first(tmp_path: pathlib.Path) -> None:
     order = run(tmp_path, stage('a'), stage('b'), stage('c', 'a', 'b'), stage('d', 'c'))
     assert sorted(order[:2]) == ['a', 'b'] and order[2:] == ['c', 'd']
 
 
-def test_what_is_done_is_skipped(tmp_path: pathlib.Path) -> None:
+def test_completed_stages_are_skipped(tmp_path: pathlib.Path) -> None:
     stages = stage('a'), stage('b', 'a')
     assert run(tmp_path, *stages) == ['a', 'b']
     assert run(tmp_path, *stages) == []
 
 
-def test_a_lost_output_is_made_again(tmp_path: pathlib.Path) -> None:
+def test_a_missing_output_is_made_again(tmp_path: pathlib.Path) -> None:
     stages = stage('a'), stage('b', 'a')
     run(tmp_path, *stages)
     (tmp_path / 'b').unlink()
     assert run(tmp_path, *stages) == ['b']
 
 
-def test_a_change_runs_what_depends_on_it(tmp_path: pathlib.Path) -> None:
+def test_a_change_repeats_dependent_stages(tmp_path: pathlib.Path) -> None:
     run(tmp_path, stage('a'), stage('b', 'a'), stage('c'))
     assert run(tmp_path, stage('a', text='2'), stage('b', 'a'), stage('c')) == ['a', 'b']
 
 
-def test_a_killed_stage_starts_anew_unless_it_resumes(tmp_path: pathlib.Path) -> None:
+def test_a_killed_stage_is_restarted_unless_it_resumes(tmp_path: pathlib.Path) -> None:
     half = "import os; os.makedirs('out', exist_ok=True); open('out/half', 'w'); {}"
     for resumes in (False, True):
         root = tmp_path / str(resumes)
@@ -59,19 +59,19 @@ def test_a_killed_stage_starts_anew_unless_it_resumes(tmp_path: pathlib.Path) ->
         assert (root / 'out/half').is_file() and (root / 'out/kept').exists() == resumes
 
 
-def test_a_failure_says_where_to_look(tmp_path: pathlib.Path) -> None:
+def test_a_failure_names_the_log(tmp_path: pathlib.Path) -> None:
     bad = Stage('bad', ('-c', "raise SystemExit('it broke')"), (pathlib.Path('x'),))
     with pytest.raises(StageError, match=r'(?s)bad.*stamps/bad\.log.*it broke'):
         run(tmp_path, bad, stage('after', 'bad'))
     assert not (tmp_path / 'after').exists()
 
 
-def test_a_stage_that_makes_nothing_has_failed(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(StageError, match=r"did not make \['x'\]"):
+def test_a_stage_without_its_outputs_has_failed(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(StageError, match=r"did not create \['x'\]"):
         run(tmp_path, Stage('lazy', ('-c', ''), (pathlib.Path('x'),)))
 
 
-def test_what_others_made_is_not_replaced_unasked(tmp_path: pathlib.Path) -> None:
+def test_outputs_without_a_record_are_not_replaced(tmp_path: pathlib.Path) -> None:
     (tmp_path / 'a').write_text('precious')
     with pytest.raises(StageError, match='--overwrite'):
         run(tmp_path, stage('a'))
