@@ -26,7 +26,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ..atomic import atomic_write
-from ..config import load_config
+from ..config import load_config, to_plain
 
 POLL = 0.5  # seconds
 HEARTBEAT = 30.0  # seconds between progress lines without a terminal
@@ -170,9 +170,11 @@ class Runner:
 
     def _digest(self, stage: Stage) -> str:
         """Hash everything that the outputs depend on, except the code."""
-        configs = [load_config(a).dumps() for a in stage.command if a.endswith('.py')]
+        # Not todd's dumps(), which takes a second per config.
+        configs = [to_plain(load_config(a)) for a in stage.command if a.endswith('.py')]
         inputs = [self._digests[name] for name in stage.needs]
-        return hashlib.sha256(json.dumps([stage.command, configs, inputs]).encode()).hexdigest()
+        contents = json.dumps([stage.command, configs, inputs], sort_keys=True)
+        return hashlib.sha256(contents.encode()).hexdigest()
 
     def _is_done(self, stage: Stage) -> bool:
         stamp = self._read_stamp(stage)
