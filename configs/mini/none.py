@@ -6,16 +6,16 @@ It recognises a novel class only by the similarity of its name to those of the b
 `python -m oadp.mini` makes what this needs and runs it beside `vild.py` and `oadp.py`, which are built
 upon it and differ in the distillation only. The figures are in the README, section "The demo".
 
-The modules are those of the full-size detector: a ResNet-18 of half the width and a feature pyramid of 64
-channels on strides 8 to 32. Images are about 160 pixels, objects 26 to 56.
+The modules are those of the full-size detector: a ResNet-18 of half the width and a feature pyramid
+of 64 channels on strides 8 to 32. Images are about 160 pixels, objects 26 to 56.
 """
 
 _base_ = ['../dp/models/faster_rcnn_r50_fpn.py', '../dp/datasets/mini.py']
 
 clip = 'pretrained/mini/clip.pt'
 
-# As COCO's detectors start from SoCo, these start from the region proposal network: 600 steps are few for
-# training a backbone from random weights. It was trained on boxes of base classes only.
+# As COCO's detectors start from SoCo, these start from the region proposal network: 600 steps are
+# few for training a backbone from random weights. It was trained on boxes of base classes only.
 trainer = dict(load_from='work_dirs/mini/rpn/latest.pth')
 
 model = dict(
@@ -45,26 +45,28 @@ model = dict(
             norm_cfg=dict(type='BN'),
             cls_predictor_cfg=dict(
                 prompts='data/mini/prompts/vild.pth',
-                # In training the temperature of the benchmark's CLIP. A higher one in evaluation, as in
-                # `../dp/oadp_ov_coco.py`: the box head was trained without boxes of novel classes, and
-                # its confidence would outweigh the object head in their product. Chosen on images that
-                # neither training nor evaluation uses (`python -m oadp.mini.dataset --seed 1`).
+                # In training the temperature of the benchmark's CLIP. A higher one in evaluation,
+                # as in `../dp/oadp_ov_coco.py`: the box head was trained without boxes of novel
+                # classes, and its confidence would outweigh the object head in their product.
+                # Chosen on images that neither training nor evaluation uses
+                # (`python -m oadp.mini.dataset --seed 1`).
                 scaler=dict(train=1 / 15, val=0.15),
             ),
         ),
     ),
     train_cfg=dict(
-        # As many negatives as positives. Unlabelled novel objects are among the negatives, and an image
-        # of this size has 1,575 anchors, where COCO's have 268,000: of the 256 anchors that mmdet samples
-        # from these, hardly any is on such an object; here they would be a large part of the negatives.
+        # As many negatives as positives. Unlabelled novel objects are among the negatives, and an
+        # image of this size has 1,575 anchors, where COCO's have 268,000: of the 256 anchors that
+        # mmdet samples from these, hardly any is on such an object; here they would be a large part
+        # of the negatives.
         rpn=dict(sampler=dict(num=64, neg_pos_ub=1)),
         rpn_proposal=dict(nms_pre=500, max_per_img=100),
         rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),  # few negatives, for the same reason
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=500, max_per_img=100),
-        # Lower than 0.5: objects cover at most a fifth of one another here (`oadp/mini/scene.py`), while a
-        # box of half an object scores nearly as high as that of the whole object.
+        # Lower than 0.5: objects cover at most a fifth of one another here (`oadp/mini/scene.py`),
+        # while a box of half an object scores nearly as high as that of the whole object.
         rcnn=dict(nms=dict(iou_threshold=0.3), max_per_img=100),
     ),
 )

@@ -3,8 +3,8 @@
     python -m oadp.prompts.ml_coco configs/prompts/ml_mini.py
     python -m oadp.dp.train mini/oadp_ml configs/mini/oadp_ml.py
 
-The object, block and global heads use multi-label prompts, as in `../dp/oadp_ov_coco.py`. Needs what
-`make demo` leaves behind. docs/prompts.md compares the results with those of `oadp.py`.
+The object, block and global heads use multi-label prompts, as in `../dp/oadp_ov_coco.py`. Needs
+what `make demo` leaves behind. docs/prompts.md compares the results with those of `oadp.py`.
 """
 
 _base_ = ['oadp.py']

@@ -6,8 +6,8 @@ r"""The embedded benchmark's region proposal network, trained on boxes of base c
         --out data/mini/proposals/rpn_train.pkl
 
 Needs what `python -m oadp.mini` makes first: the dataset and its base annotations. The 25 best proposals
-of each image are encoded by CLIP and train the object heads. The backbone, the neck and the RPN head are
-those of `none.py`: the detectors start from this checkpoint.
+of each image are encoded by CLIP and train the object heads. The backbone, the neck and the RPN
+head are those of `none.py`: the detectors start from this checkpoint.
 """
 
 _base_ = ['../proposals/rpn_r50_fpn.py', '../dp/datasets/mini.py']

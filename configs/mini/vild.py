@@ -31,8 +31,8 @@ model = dict(
         ),
         adapts=dict(),
         losses=dict(
-            # The mean of absolute differences shrinks with the square root of the embedding's size, so
-            # the full-size weight is scaled: 256 × √(64 / 512).
+            # The mean of absolute differences shrinks with the square root of the embedding's size,
+            # so the full-size weight is scaled: 256 × √(64 / 512).
             loss_clip_objects=dict(
                 inputs=('objects', 'clip_objects'),
                 action=dict(

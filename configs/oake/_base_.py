@@ -1,7 +1,9 @@
 """What the extractions of CLIP features share: CLIP, the loaders, and COCO's images.
 
-`precision`: 'auto' (fp16 on a GPU; on a CPU bf16 where it is fast, else fp32), 'fp32', 'bf16', 'fp16'.
-`mini_batch_size`: number of inputs encoded together; None chooses by the device (objects: 512 on a GPU).
+- `precision`: 'auto' (fp16 on a GPU; on a CPU bf16 where it is fast, else fp32), 'fp32', 'bf16' or
+  'fp16'.
+- `mini_batch_size`: number of inputs encoded together; None chooses by the device (objects: 512 on
+  a GPU).
 """
 
 clip = 'pretrained/clip/ViT-B-32.pt'

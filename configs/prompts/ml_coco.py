@@ -21,8 +21,9 @@ val = dict(  # for mAP only; None: no evaluation
 )
 num_workers = 2
 
-# Initial values of the logits scaler · cosine − bias. bias=None sets it so that a logit of 0 lies halfway
-# between the classes that images show and the others, for a CLIP whose cosines differ from OpenAI's.
+# Initial values of the logits scaler · cosine − bias. bias=None sets it so that a logit of 0 lies
+# halfway between the classes that images show and the others, for a CLIP whose cosines differ from
+# OpenAI's.
 prompts = dict(context='a photo of a', scaler=20.0, bias=4.0)
 loss = dict(weight=640, gamma_neg=4, gamma_pos=0, clip=0.05)
 optimizer = dict(lr=5e-2, weight_decay=1e-3)

@@ -1,9 +1,9 @@
-"""Training data of the benchmark's CLIP: crops of images, each with a caption that names objects in it.
+"""Training data of the benchmark's CLIP: crops of images, with captions that name objects.
 
 CLIP was trained on images of the web: all kinds of objects, near and far, alone and together, with
-sentences that name some of them. The crops here are like that: they show objects of *all* classes with
-varying context, or windows anywhere, as the blocks of an image are. Every step cuts new crops, because a
-small network memorises a few thousand fixed ones within minutes.
+sentences that name some of them. The crops here are like that: they show objects of *all* classes
+with varying context, or windows anywhere, as the blocks of an image are. Every step cuts new crops,
+because a small network memorises a few thousand fixed ones within minutes.
 """
 
 __all__ = ['Caption', 'Crop', 'cut_crops', 'cut_windows', 'sample_crops', 'write_caption']
@@ -37,8 +37,8 @@ class Crop:
 
     Attributes:
         pixels: (resolution, resolution, 3) uint8, RGB.
-        names: class names of the visible objects; that of the object on which the crop is centred, if
-            any, comes first.
+        names: class names of the visible objects; that of the object on which the crop is centred,
+            if any, comes first.
     """
 
     pixels: np.ndarray
@@ -66,7 +66,8 @@ def cut_crops(
         resolution: side of the result, in pixels.
         rng: generator of the sides and shifts.
         context: least and greatest side of a crop, relative to the longer side of the object's box.
-        max_shift: greatest distance of the object from the crop's centre, relative to the crop's side.
+        max_shift: greatest distance of the object from the crop's centre, relative to the crop's
+            side.
 
     Returns:
         The crops, in the order of the scenes and of their objects.
@@ -114,7 +115,8 @@ def sample_crops(
         count: number of crops.
         resolution: side of the result, in pixels.
         rng: generator of all choices.
-        context: least and greatest side of an object's crop, relative to the longer side of its box.
+        context: least and greatest side of an object's crop, relative to the longer side of its
+            box.
         windows: fraction of the crops that are not centred on an object, in [0, 1].
 
     Returns:

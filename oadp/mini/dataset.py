@@ -1,7 +1,8 @@
-"""Write the benchmark's images and annotations in COCO's format, so that all commands treat it like COCO.
+"""Write the benchmark's images and annotations in COCO's format.
 
-The annotation files hold all classes. ``oadp.build_annotations`` extracts the boxes of base classes, the
-only ones for training, as for any dataset.
+All commands treat the dataset like COCO. The annotation files hold all classes.
+``oadp.build_annotations`` extracts the boxes of base classes, the only ones for training, as for
+any dataset.
 """
 
 __all__ = ['Split', 'draw_split', 'main', 'write_dataset']
@@ -25,11 +26,12 @@ from .shapes import BASES, NOVELS
 
 ROOT = pathlib.Path('data/mini')
 NOVEL_SHARE = 0.14
-"""Fraction of the objects in training images that are of novel classes. It is that of OV-COCO, which has
-28,538 base and 4,614 novel boxes in its validation images (Zareian et al., CVPR 2021). Novel objects are
-unlabelled, so the detector is trained to classify them as background; at the frequency of base classes
-they would be most of the background that resembles an object. In validation images all classes are
-equally frequent, so that novel AP is computed from enough boxes."""
+"""Fraction of the objects in training images that are of novel classes. It is that of OV-COCO,
+which has 28,538 base and 4,614 novel boxes in its validation images (Zareian et al., CVPR 2021).
+Novel objects are unlabelled, so the detector is trained to classify them as background; at the
+frequency of base classes they would be most of the background that resembles an object. In
+validation images all classes are equally frequent, so that novel AP is computed from enough
+boxes."""
 _TRAIN_WEIGHTS = [(1 - NOVEL_SHARE) / len(BASES)] * len(BASES) + [NOVEL_SHARE / len(NOVELS)] * len(
     NOVELS
 )
@@ -67,8 +69,9 @@ def write_dataset(
     """Write images, annotations and the category file.
 
     Args:
-        root: the folder for ``{train,val}/{id:012d}.jpg``, ``annotations/instances_{train,val}.json``
-            with boxes of all classes, and ``categories.json`` with the base and the novel classes.
+        root: the folder for ``{train,val}/{id:012d}.jpg``,
+            ``annotations/instances_{train,val}.json`` with boxes of all classes, and
+            ``categories.json`` with the base and the novel classes.
         seed: of all images.
         num_train: number of training images.
         num_val: number of validation images.

@@ -1,9 +1,9 @@
 """Draw the benchmark's figure: ground truth and each detector's detections, side by side.
 
-The images are those that together show the most novel classes, chosen regardless of the detections. Of
-each detector as many detections are shown as there are objects: scores of novel classes are lower than
-those of base classes, so a common threshold would hide them. The figure is drawn after all training and
-only illustrates the results.
+The images are those that together show the most novel classes, chosen regardless of the detections.
+Of each detector as many detections are shown as there are objects: scores of novel classes are
+lower than those of base classes, so a common threshold would hide them. The figure is drawn after
+all training and only illustrates the results.
 """
 
 __all__ = ['main', 'to_ground_truth']

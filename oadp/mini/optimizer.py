@@ -1,7 +1,7 @@
 """Optimisers of the benchmark's CLIP: Muon, AdamW and SparseAdam, stepped together.
 
-With AdamW for all weights the teacher needs three times as many steps: its accuracy on near crops was
-81 % after 1,600 steps; with Muon for the transformers' matrices it reached that after 600.
+With AdamW for all weights the teacher needs three times as many steps: its accuracy on near crops
+was 81 % after 1,600 steps; with Muon for the transformers' matrices it reached that after 600.
 """
 
 __all__ = ['TeacherOptimizer']
@@ -21,11 +21,11 @@ class TeacherOptimizer:
     """Update the transformers' matrices by Muon and the other weights by AdamW.
 
     SparseAdam updates the token embedding, and of it only the rows of the tokens in the batch. All
-    learning rates follow the same warm-up and cosine decay. The norm of the gradient is clipped, except
-    for that of the token embedding.
+    learning rates follow the same warm-up and cosine decay. The norm of the gradient is clipped,
+    except for that of the token embedding.
 
-    Muon is ``torch.optim.Muon``. No implementation is provided for torch before 2.9, which lacks it:
-    only the benchmark's CLIP is trained with it.
+    Muon is ``torch.optim.Muon``. No implementation is provided for torch before 2.9, which lacks
+    it: only the benchmark's CLIP is trained with it.
     """
 
     def __init__(self, model: nn.Module, settings: TeacherSettings) -> None:

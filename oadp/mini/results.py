@@ -28,7 +28,8 @@ def collect(
 
     Args:
         root: working directory of the pipeline.
-        work: folder of the results, relative to ``root``; holds ``metrics/seed{seed}_{setting}.json``.
+        work: folder of the results, relative to ``root``; holds
+            ``metrics/seed{seed}_{setting}.json``.
         seeds: of the detectors.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Run the embedded benchmark: its commands with their inputs and outputs, and the table of results."""
+"""Run the embedded benchmark: list its commands, run them, and print the results."""
 
 __all__ = ['Scale', 'main', 'stages']
 
@@ -27,7 +27,9 @@ DATA_SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Sizes of the stages. The default is the benchmark; ``SMALL`` only checks that every stage runs.
+    """Sizes of the stages.
+
+    The default is the benchmark; ``SMALL`` only checks that every stage runs.
 
     Attributes:
         train: number of training images.
@@ -250,7 +252,8 @@ def main(arguments: list[str] | None = None) -> None:
         scale = dataclasses.replace(scale, teacher_steps=args.teacher_steps)
     start = time.monotonic()
     seeds = range(args.seeds)
-    # When killed, or when the terminal is closed, end as with Ctrl-C, so that no stage keeps running.
+    # When killed, or when the terminal is closed, end as with Ctrl-C, so that no stage keeps
+    # running.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:

@@ -33,7 +33,8 @@ class Scene:
 
     Attributes:
         image: (h, w, 3) uint8, RGB.
-        boxes: (n, 4) float32 xyxy, in pixels: the extent of the whole outline, covered parts included.
+        boxes: (n, 4) float32 xyxy, in pixels: the extent of the whole outline, covered parts
+            included.
         areas: (n,) float32, numbers of pixels within the outlines.
         names: the n class names.
     """

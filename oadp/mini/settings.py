@@ -24,9 +24,9 @@ class TeacherSettings:
         images: number of training images.
         windows: fraction of the crops that are not centred on an object, in [0, 1].
         iterations: number of training steps.
-        single_object_iterations: number of steps at the start whose crops are filled by one object and
-            whose captions are class names only. A network this small does not learn in the given time
-            what words refer to from crowded crops alone.
+        single_object_iterations: number of steps at the start whose crops are filled by one object
+            and whose captions are class names only. A network this small does not learn in the
+            given time what words refer to from crowded crops alone.
         batch: crops per step.
         lr: peak learning rate, reached by a linear warm-up and followed by a cosine decay.
         matrix_lr: peak learning rate of the matrices within the transformers, which Muon updates.

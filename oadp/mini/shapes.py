@@ -1,8 +1,8 @@
 """The shapes of the embedded benchmark's classes, and a function that draws them.
 
-A shape is a list of parts in the square [-1, 1]², y down: polygons and polylines that are added to it or
-subtracted from it, in order. Because shapes are data, every class is rotated, stretched and mirrored in
-the same way, so that these transformations do not reveal the class.
+A shape is a list of parts in the square [-1, 1]², y down: polygons and polylines that are added to
+it or subtracted from it, in order. Because shapes are data, every class is rotated, stretched and
+mirrored in the same way, so that these transformations do not reveal the class.
 """
 
 __all__ = ['BASES', 'NOVELS', 'SYNONYMS', 'draw_shape']
@@ -60,7 +60,7 @@ def _oval(x: float, y: float, rx: float, ry: float | None = None, added: bool = 
 
 
 def _spokes(n: int, radii: Sequence[float], offsets: Sequence[float]) -> Points:
-    """Return a closed outline of n equal sectors, with ``radii`` at ``offsets`` in [0, 1) of each."""
+    """Return a closed outline of n equal sectors, with ``radii`` at ``offsets`` of each."""
     turns = [((i + o) / n, r) for i in range(n) for r, o in zip(radii, offsets, strict=True)]
     return [(r * np.sin(2 * np.pi * t), -r * np.cos(2 * np.pi * t)) for t, r in turns]
 
@@ -237,11 +237,11 @@ BASES: tuple[str, ...] = tuple(_BASE_PARTS)
 NOVELS: tuple[str, ...] = tuple(_NOVEL_PARTS)
 """The novel classes. None resembles a base class, and all are as compact as base classes.
 
-Open figures of thin strokes (a ladder, a spiral, a wave) are not among them: with or without distillation,
-a detector trained on boxes of solid shapes detects parts of such a figure, and AP50 then depends on the
-localisation of these parts instead of on the classification. Shapes that resemble a base class (a crescent
-and a ring, half a dumbbell and half a key) are not among them either: there AP50 depends on the confidence
-of the base class."""
+Open figures of thin strokes (a ladder, a spiral, a wave) are not among them: with or without
+distillation, a detector trained on boxes of solid shapes detects parts of such a figure, and AP50
+then depends on the localisation of these parts instead of on the classification. Shapes that
+resemble a base class (a crescent and a ring, half a dumbbell and half a key) are not among them
+either: there AP50 depends on the confidence of the base class."""
 
 SYNONYMS: dict[str, str] = {
     'disc': 'ball',

@@ -1,7 +1,8 @@
 """Run a pipeline of commands in the order of their dependencies, a few at a time.
 
-A stage is a command that a user could type. It is skipped if it has completed with the same command,
-configs and inputs. A killed stage is run again, from the start unless its command resumes by itself.
+A stage is a command that a user could type. It is skipped if it has completed with the same
+command, configs and inputs. A killed stage is run again, from the start unless its command resumes
+by itself.
 """
 
 __all__ = ['Runner', 'Stage', 'StageError']
@@ -110,7 +111,7 @@ class Runner:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """Exclude a second pipeline, which would remove unfinished outputs; released with the process."""
+        """Exclude a second pipeline until the process ends: it would remove unfinished outputs."""
         with (self._folder / 'lock').open('w') as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -239,7 +240,7 @@ class Runner:
         )
 
     def _watch(self, running: list[_Running], done: int, total: int, live: Live) -> None:
-        """Show the last line of each command's output until a command ends or a moment has passed."""
+        """Show the last line of each command's output, until a command ends or for a moment."""
         until = time.monotonic() + (
             POLL if live.is_started and self._console.is_terminal else HEARTBEAT
         )

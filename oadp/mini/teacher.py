@@ -1,8 +1,8 @@
 """Train the benchmark's CLIP: a small one, in minutes, on captioned crops of all classes.
 
-The model is of the ``clip`` package's own class, and its file has the layout of OpenAI's archives, so
-that all other commands read it as a CLIP. Its training images (``captions``) are never those of the
-detector.
+The model is of the ``clip`` package's own class, and its file has the layout of OpenAI's archives,
+so that all other commands read it as a CLIP. Its training images (``captions``) are never those of
+the detector.
 """
 
 __all__ = ['build_clip', 'main', 'train']
@@ -39,8 +39,8 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 HELD_OUT = 60  # images
 HELD_OUT_CONTEXTS = (1.3, 2.83)
-"""Sides of the held-out crops, relative to the longer side of the box: an object that fills the crop, and
-the context of OAKE's crops, √8 for a square box."""
+"""Sides of the held-out crops, relative to the longer side of the box: an object that fills the
+crop, and the context of OAKE's crops, √8 for a square box."""
 HELD_OUT_WINDOWS = (48, 72, 108)  # pixels; sides of OAKE's blocks at a resolution of 48
 SINGLE_OBJECT_CONTEXT = (NEAREST, 1.6)
 INITIAL_TOKEN_STD = 0.3

@@ -1,6 +1,6 @@
-"""Learned prompts on the embedded world, by the commands that one types: mAP of unseen images rises.
+"""Learned prompts on the embedded benchmark, by its commands: mAP of unseen images rises.
 
-Slow, since a CLIP must have learned the world for the words around a name to matter.
+Slow: the words around a class name only matter to a CLIP that has been trained on the dataset.
 """
 
 import os

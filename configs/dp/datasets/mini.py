@@ -1,7 +1,7 @@
 """The embedded benchmark's dataset, drawn by `python -m oadp.mini`.
 
-Training uses boxes of base classes alone (`instances_train.18.json`); validation, boxes of all classes.
-No image is larger than `SCALE`, so that none is resized.
+Training uses boxes of base classes alone (`instances_train.18.json`); validation, boxes of all
+classes. No image is larger than `SCALE`, so that none is resized.
 """
 
 _base_ = ['../schedules/mini.py']

@@ -1,4 +1,4 @@
-"""How validation images of COCO and LVIS reach a detector: one at a time, resized to 1333 × 800."""
+"""Validation images of COCO and LVIS: one at a time, resized to fit 1333 × 800."""
 
 validator = dict(
     dataloader=dict(

@@ -1,4 +1,4 @@
-"""What the schedules of OV-COCO and OV-LVIS share: SGD with 16 images a step, from SoCo's weights."""
+"""Common settings of 40k.py and 24e.py: SGD with 16 images a step, from SoCo's weights."""
 
 trainer = dict(
     optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=2.5e-5),
