@@ -76,7 +76,7 @@ def test_small_pictures_are_enlarged(masks: bool):
     assert pixel(picture, 240, 320) == BASE_COLOR.as_rgb()  # the lower edge, four times as far
 
 
-@pytest.mark.parametrize('x, y', [(0, 0), (620, 0), (620, 460), (-5, 470)])
+@pytest.mark.parametrize('x, y', [(0, 0), (620, 0), (620, 460), (-20, 470)])
 def test_labels_at_the_edges_are_inside(x: int, y: int):
     boxes = [np.array([[x, y, x + 25, y + 25, 0.9]], np.float32), *[np.zeros((0, 5))] * 2]
     picture = draw(np.zeros((480, 640, 3), np.uint8), to_detections(boxes, CATEGORIES))
