@@ -77,7 +77,9 @@ class ImageList:
         if 'size' in self._needs:
             records.fault('without width and height', _SIZE_ADVICE, missing)
         said = (f'{pairs[i][1]!r:.20} × {pairs[i][0]!r:.20}' for i in wrong)
-        examples = (f'{name}: {size}' for name, size in zip(records.names(wrong), said, strict=True))
+        examples = (
+            f'{name}: {size}' for name, size in zip(records.names(wrong), said, strict=True)
+        )
         self._errors.add(
             'images whose width and height are no size of an image',
             _SIZE_ADVICE,
@@ -246,7 +248,10 @@ def _check_unique(kind: str, ids: Column, errors: Findings) -> None:
         f'{kind} whose id another has',
         'give each an id of its own',
         int((counts[counts > 1] - 1).sum()),
-        (f'id {value}: {count} times' for value, count in zip(twice, counts[counts > 1], strict=True)),
+        (
+            f'id {value}: {count} times'
+            for value, count in zip(twice, counts[counts > 1], strict=True)
+        ),
     )
 
 

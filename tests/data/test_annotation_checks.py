@@ -219,8 +219,10 @@ def test_byte_order_mark_is_skipped(tmp_path):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(['id', 'bbox', 'size', 'counts']), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(['id', 'bbox', 'size', 'counts']), inner, max_size=2)
+    ),
     max_leaves=5,
 )
 

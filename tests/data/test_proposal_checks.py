@@ -93,7 +93,9 @@ def _array(rows, dtype):
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(content=st.lists(ARRAYS | NUMBERS, min_size=2, max_size=4) | NUMBERS, is_sorted=st.booleans())
+@given(
+    content=st.lists(ARRAYS | NUMBERS, min_size=2, max_size=4) | NUMBERS, is_sorted=st.booleans()
+)
 @pytest.mark.filterwarnings('ignore::RuntimeWarning')
 def test_any_list_is_read_or_named(tmp_path: pathlib.Path, content, is_sorted):
     file = tmp_path / 'p.pkl'
