@@ -32,7 +32,14 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    'dev': ['pytest>=7', 'pytest-timeout>=2', 'pytest-xdist>=3', 'ruff>=0.6', 'selenium>=4.20'],
+    'dev': [
+        'hypothesis>=6',
+        'pytest>=7',
+        'pytest-timeout>=2',
+        'pytest-xdist>=3',
+        'ruff>=0.6',
+        'selenium>=4.20',
+    ],
     'nni': ['filelock<3.12', 'nni>=3.0'],
     'web': ['gradio>=6.31,<7'],
 }

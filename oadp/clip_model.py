@@ -30,14 +30,7 @@ from torch.nn import functional
 
 from . import compat, runtime
 from .atomic import atomic_write
-
-CLIP_PATH = pathlib.Path('pretrained/clip/ViT-B-32.pt')
-"""Where the README puts OpenAI's ViT-B/32."""
-
-OPENAI_SHA256 = {
-    'ViT-B-32.pt': '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af',
-}
-"""SHA-256 of OpenAI's archives, by file name (it is a part of their download address)."""
+from .clip.files import CLIP_PATH, OPENAI_SHA256
 
 _SIZES = ('input_resolution', 'context_length', 'vocab_size')
 """Integers that OpenAI's archives hold beside the weights."""

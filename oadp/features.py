@@ -16,8 +16,13 @@ objects    the same two, ``bboxes`` being the proposals, and ``objectness`` (n, 
 
 __all__ = ['KINDS', 'FolderStore', 'Kind', 'Record', 'Store', 'check', 'open_store']
 
+if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
+    from .data.feature_conversion import main
+    from .utils.command import run
+
+    run('oadp.features', main)
+
 import abc
-import argparse
 import io
 import os
 import pathlib
@@ -281,18 +286,3 @@ def open_store(path: str | os.PathLike, kind: Kind) -> Store:
 
         return PackedStore(path, kind)
     return FolderStore(path, kind)
-
-
-def main() -> int:
-    from . import packed_features
-
-    parser = argparse.ArgumentParser(
-        prog='python -m oadp.features',
-        description='Convert between the two ways to store CLIP features, and verify them.',
-    )
-    packed_features.add_commands(parser)
-    return packed_features.run_command(**vars(parser.parse_args()))
-
-
-if __name__ == '__main__':
-    raise SystemExit(main())

@@ -5,6 +5,8 @@ request detects with a vocabulary of its own, so people who use the page at the 
 one another's words.
 """
 
+from __future__ import annotations
+
 __all__ = ['Page', 'build_page', 'main']
 
 import argparse
@@ -13,21 +15,20 @@ import importlib
 import itertools
 import os
 import pathlib
-import sys
 import time
 import types
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from . import runtime
 from .config import load_config
 from .detect import add_detector_arguments
-from .detector import Detector
-from .images import SUFFIXES, read_image
-from .visualize import draw
-from .vocabulary import clean_names, parse_names
+from .utils.command import ArgumentParser, run
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .detector import Detector
 
 MAX_UPLOAD = 20  # megabytes
 MAX_PIXELS = 50_000_000  # of a picture; a small file can unfold to a very large one
@@ -90,6 +91,9 @@ class Page:
             gradio.Error: no picture, an unreadable or too large one, or words that are no
                 vocabulary. The page shows it.
         """
+        from .images import read_image
+        from .visualize import draw
+
         start = time.perf_counter()
         if path is None:
             raise self._gradio.Error('Give a picture first.')
@@ -124,6 +128,8 @@ class Page:
         return drawn, summary, rows
 
     def _detector_for(self, words: str) -> Detector:
+        from .vocabulary import clean_names, parse_names
+
         if not words.strip():
             return self._detector
         names = clean_names(parse_names(words), self._gradio.Warning)
@@ -215,6 +221,8 @@ def launch(blocks: Any, host: str, port: int, **kwargs: Any) -> None:
 
 def find_examples(folder: pathlib.Path) -> list[pathlib.Path]:
     """A few pictures of the validation set, where it is there."""
+    from .images import SUFFIXES
+
     if not folder.is_dir():
         return []
     pictures = (p for p in folder.rglob('*') if p.suffix.lower() in SUFFIXES)
@@ -222,7 +230,7 @@ def find_examples(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.web',
         description='A web page that detects what its visitors name. Needs the prompt files of '
         'CONFIG, and Gradio (the extra `web`). Works offline.',
@@ -239,24 +247,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
-        import_gradio()
-        config = load_config(args.config, args.override)
-        detector = Detector.from_checkpoint(
-            config, args.checkpoint, device=args.device, clip=args.clip
-        )
-    except (ImportError, FileNotFoundError, ValueError) as e:
-        sys.exit(f'oadp.web: {e}')
+    import_gradio()
+    from .detector import Detector
+
+    config = load_config(args.config, args.override)
+    detector = Detector.from_checkpoint(config, args.checkpoint, device=args.device, clip=args.clip)
     folder = pathlib.Path(config.validator.dataloader.dataset.img_prefix)
     blocks = build_page(detector, find_examples(folder))
     runtime.get_logger().info('http://%s:%d; stop it with Ctrl-C', args.host, args.port)
     try:
         launch(blocks, args.host, args.port)
     except OSError as e:
-        sys.exit(
-            f'oadp.web: {args.host}:{args.port} cannot be listened at; try another --port ({e})'
-        )
+        raise OSError(
+            f'{args.host}:{args.port} cannot be listened at; try another --port ({e})'
+        ) from e
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.web', main)

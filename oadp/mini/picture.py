@@ -7,7 +7,6 @@ threshold would hide them. It is made after all training, to be looked at.
 
 __all__ = ['main', 'truth']
 
-import argparse
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +23,7 @@ from ..dp import build_dataset
 from ..dp.checkpoints import load_detector
 from ..dp.inference import predict
 from ..dp.loaders import build_val_loader
+from ..utils.command import ArgumentParser, run
 from ..visualize import draw, to_detections
 
 OVERLAP = 0.5
@@ -93,7 +93,7 @@ def _banner(text: str) -> np.ndarray:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.mini.picture',
         description='Draw ground truth and detections side by side.',
     )
@@ -103,8 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     columns: dict[str, list[np.ndarray]] = {}
     with runtime.launch() as world:
-        for run in args.runs:
-            name, checkpoint = run.split(':', 1)
+        for pair in args.runs:
+            name, checkpoint = pair.split(':', 1)
             config = load_config(
                 f'configs/mini/{name}.py',
                 {'.validator.dataloader.dataset.max_images': max(POOL, args.images)},
@@ -131,4 +131,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.mini.picture', main)

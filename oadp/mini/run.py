@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..atomic import atomic_write
+from ..utils.command import ArgumentParser
+from .settings import NUM_TRAIN, NUM_VAL, Teacher
 from .stages import Runner, Stage, StageError
-from .teacher import Teacher
-from .world import NUM_TRAIN, NUM_VAL
 
 SETTINGS = {'none': 'no distillation', 'vild': 'ViLD (objects)', 'oadp': 'OADP (+ blocks, image)'}
 """Configs under ``configs/mini/``, and what the table calls them."""
@@ -220,7 +220,7 @@ _WORDS = 'star, heart, house, bottle, key, triangle, spook, moth, bunny, tiara, 
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.mini',
         description='The method on a laptop: draw a small world, train a small CLIP on all of its '
         'classes, then a detector with boxes of two thirds of them, without and with distillation. '

@@ -7,7 +7,6 @@ that everything downstream takes it for CLIP. What it learns from are pictures o
 
 __all__ = ['Teacher', 'build_clip', 'main', 'train']
 
-import argparse
 import dataclasses
 import math
 import pathlib
@@ -22,9 +21,11 @@ from ..clip_model import encode_texts, import_clip, save_clip_archive, tokenize
 from ..progress import Progress
 from ..prompts.templates import VILD
 from ..runtime import get_logger
+from ..utils.command import ArgumentParser, run
 from .captions import NEAREST, Caption, Crop, caption, cut_crops, cut_windows, draw_crops
-from .optimizer import Teacher, TeacherOptimizer
+from .optimizer import TeacherOptimizer
 from .scene import Scene
+from .settings import Teacher
 from .shapes import BASES, NOVELS
 from .world import Split, draw_split
 
@@ -189,7 +190,7 @@ def _report(model: nn.Module, step: int, loss: float, checked: dict[str, list[Cr
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.mini.teacher',
         description="Train the embedded benchmark's CLIP on captioned crops of drawn pictures.",
     )
@@ -207,4 +208,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.mini.teacher', main)

@@ -6,7 +6,6 @@ is split off by ``oadp.build_annotations``, as of any dataset.
 
 __all__ = ['Split', 'draw_split', 'main', 'write_world']
 
-import argparse
 import enum
 import json
 import pathlib
@@ -19,12 +18,12 @@ from PIL import Image
 
 from ..atomic import atomic_write
 from ..progress import Progress
+from ..utils.command import ArgumentParser, run
 from .scene import Scene, draw_scene
+from .settings import NUM_TRAIN, NUM_VAL
 from .shapes import BASES, NOVELS
 
 ROOT = pathlib.Path('data/mini')
-NUM_TRAIN = 1200
-NUM_VAL = 1000
 NOVEL_SHARE = 0.14
 """Part of the training pictures' objects that are of novel classes: OV-COCO's, which has 28,538 base and
 4,614 novel boxes in its validation images (Zareian et al., CVPR 2021). They are unlabelled, so a
@@ -123,7 +122,7 @@ def _write_json(path: pathlib.Path, data: dict[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.mini.world',
         description='Draw the embedded benchmark: images, COCO annotations, categories.json.',
     )
@@ -136,4 +135,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.mini.world', main)

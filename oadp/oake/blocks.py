@@ -5,6 +5,12 @@
 
 __all__ = ['Blocks']
 
+if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
+    from ..utils.command import run
+    from .arguments import main
+
+    run('oadp.oake.blocks', lambda: main('blocks'))
+
 from collections.abc import Iterator
 
 import torch
@@ -12,7 +18,6 @@ from PIL import Image
 from torch import Tensor
 
 from . import pyramid
-from .command import main
 from .images import ImageInfo
 from .pixels import clip_transform, decode, to_tensor
 from .task import CutPixels, Inputs, Sample, Task
@@ -47,7 +52,3 @@ class Blocks(Task):
             pixels = to_tensor(picture)
             for x, y in level.offsets:
                 yield pixels[:, y : y + side, x : x + side]
-
-
-if __name__ == '__main__':
-    raise SystemExit(main(Blocks))

@@ -5,12 +5,17 @@
 
 __all__ = ['Objects']
 
+if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
+    from ..utils.command import run
+    from .arguments import main
+
+    run('oadp.oake.objects', lambda: main('objects'))
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..boxes import is_large_enough
-from .command import main
 from .crops import EXPAND_MODES, ExpandMode, expand, outside_masks
 from .encoder import ImageEncoder
 from .images import ImageInfo, load_proposals
@@ -102,7 +107,3 @@ class Objects(Task):
             return CutPixels(torch.stack(images), outside[part])
 
         return Sample(len(xyxy), dict(bboxes=xyxy, objectness=objectness), cut)
-
-
-if __name__ == '__main__':
-    raise SystemExit(main(Objects))

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from oadp.clip_model import tokenize
-from oadp.mini.optimizer import Teacher, TeacherOptimizer
+from oadp.mini.optimizer import TeacherOptimizer
+from oadp.mini.settings import Teacher
 from oadp.mini.teacher import build_clip
 
 SPEC = Teacher(warmup=1, iterations=3)

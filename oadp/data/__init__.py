@@ -1,0 +1,1 @@
+"""Files of data: feature records and their conversion."""
