@@ -20,7 +20,6 @@ import hashlib
 import os
 import pathlib
 import types
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from torch.nn import functional
 
 from . import compat, runtime
 from .atomic import atomic_write
+from .clip.archive import is_archive, read_archive
 from .clip.files import CLIP_PATH, OPENAI_SHA256
 
 _SIZES = ('input_resolution', 'context_length', 'vocab_size')
@@ -102,13 +102,8 @@ def _check_sum(path: pathlib.Path) -> None:
 
 
 def _read_state_dict(path: pathlib.Path) -> dict[str, Tensor]:
-    if zipfile.is_zipfile(path) and any(
-        '/code/' in name for name in zipfile.ZipFile(path).namelist()
-    ):
-        try:
-            return dict(torch.jit.load(path, map_location='cpu').state_dict())
-        except RuntimeError as e:
-            raise ValueError(f'{path}: a broken TorchScript archive; fetch it again ({e})') from e
+    if is_archive(path):
+        return read_archive(path)
     state_dict = compat.load_tensors(path)
     if not isinstance(state_dict, Mapping) or not all(
         isinstance(v, Tensor) for v in state_dict.values()
