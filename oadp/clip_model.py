@@ -31,6 +31,7 @@ from . import compat, runtime
 from .atomic import atomic_write
 from .clip.archive import is_archive, read_archive
 from .clip.files import CLIP_PATH, OPENAI_SHA256
+from .utils.finite import refuse_non_finite
 
 _SIZES = ('input_resolution', 'context_length', 'vocab_size')
 """Integers that OpenAI's archives hold beside the weights."""
@@ -80,6 +81,7 @@ def load_clip(path: str | os.PathLike = CLIP_PATH, device: str | torch.device = 
             f'{path}: not the weights of a CLIP: no {missing} among {len(state_dict)} tensors, '
             f'such as {sorted(state_dict)[:3]}'
         )
+    refuse_non_finite(state_dict, path, 'fetch the weights again')
     model = import_clip().model.build_model(state_dict)
     return model.float().requires_grad_(False).eval().to(device)
 

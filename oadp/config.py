@@ -147,10 +147,22 @@ class OverrideAction(argparse.Action):
         setattr(namespace, self.dest, overrides)
 
 
+class _DictCalls(ast.NodeTransformer):
+    """Makes ``dict(a=1)``, as config files write it, the literal ``{'a': 1}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802  the name is Python's
+        self.generic_visit(node)
+        names = [keyword.arg for keyword in node.keywords]
+        if getattr(node.func, 'id', None) != 'dict' or node.args or None in names:
+            return node
+        keys: list[ast.expr | None] = [ast.Constant(name) for name in names]
+        return ast.Dict(keys, [keyword.value for keyword in node.keywords])
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """Split an override of the command line into its key and its value.
 
-    The first colon ends the key; a second one right behind it makes the rest a string.
+    ``dict(a=1)`` counts as a literal. The first colon ends the key; a second one right behind it makes the rest a string.
 
     Raises:
         ValueError: no colon, or a value that is not a Python literal.
@@ -164,7 +176,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     if value.startswith(':'):
         return key, value[1:]
     try:
-        return key, ast.literal_eval(value.strip())
+        expression = ast.parse(value.strip(), mode='eval')
+        return key, ast.literal_eval(_DictCalls().visit(expression))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ValueError(
             f'{text!r}: {value!r:.100} is not a Python literal (a number, a quoted string, True, None, or '

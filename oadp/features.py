@@ -57,7 +57,6 @@ def check(
     record: Record,
     count: int | None = None,
     dim: int | None = None,
-    finite: bool = True,
 ) -> None:
     """Refuse a record that is not what its kind should be.
 
@@ -66,7 +65,6 @@ def check(
         record: what was read or is to be written.
         count: number of boxes that the image has, where it is known.
         dim: the embedding's size, where it is known.
-        finite: look at the numbers too, not only at the shapes.
 
     Raises:
         ValueError: keys, dtype, shape, number of boxes or numbers are wrong; all faults are listed.
@@ -84,7 +82,7 @@ def check(
     faults = [
         *_wrong_shapes(kind, tensors, count, dim),
         *(f'{k} is {v.dtype}, expected float16' for k, v in tensors.items() if v.dtype != torch.float16),
-        *(f'{k} has numbers that are not finite' for k, v in tensors.items() if finite and not v.isfinite().all()),
+        *(f'{k} has numbers that are not finite' for k, v in tensors.items() if not v.isfinite().all()),
     ]  # fmt: skip
     if faults:
         raise ValueError(f'{kind}: ' + '; '.join(faults))
@@ -122,7 +120,7 @@ class Store(abc.ABC):
         self.kind = kind
 
     def read(self, image_id: int) -> Record:
-        """The record of an image, its keys, shapes and dtypes checked.
+        """The record of an image, its keys, shapes, dtypes and numbers checked.
 
         Raises:
             FileNotFoundError: there is none; names the place and the command that makes it.
@@ -130,7 +128,7 @@ class Store(abc.ABC):
         """
         try:
             record = self._load(image_id)
-            check(self.kind, record, finite=False)
+            check(self.kind, record)
         except ValueError as e:
             raise ValueError(
                 f'{self.describe(image_id)}: {e}; delete it, or extract again with '
@@ -144,7 +142,10 @@ class Store(abc.ABC):
         Raises:
             ValueError: the record is not of this kind.
         """
-        check(self.kind, record)
+        try:
+            check(self.kind, record)
+        except ValueError as e:
+            raise ValueError(f'{self.describe(image_id)}: not written: {e}') from e
         buffer = io.BytesIO()
         torch.save(_compact(record), buffer)
         self.write_bytes(image_id, buffer.getbuffer())

@@ -15,6 +15,7 @@ import importlib
 import itertools
 import os
 import pathlib
+import re
 import time
 import types
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from . import runtime
 from .config import load_config
 from .detect import add_detector_arguments
 from .utils.command import ArgumentParser, run
+from .utils.errors import describe_error, find_cause, is_user_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +41,9 @@ AT_ONCE = 2  # requests computed at a time
 VOCABULARIES_KEPT = 64
 NUM_EXAMPLES = 4
 KEEP_UPLOADS = 3600  # seconds
+
+_PATH = re.compile(r'(?<![\w/])[~.]{0,2}/\w|\w/[\w./-]*\.\w|[A-Za-z]:\\')
+"""What looks like a path of this machine: absolute, or relative with a suffix at its end."""
 
 COLUMNS = ['class', 'score', 'left', 'top', 'width', 'height']
 
@@ -101,9 +106,8 @@ class Page:
             detector = self._detector_for(words)
             image = read_image(path, MAX_PIXELS)
             detections = detector(image, score_threshold, MAX_DETECTIONS)
-        except (ValueError, OSError) as e:
-            # Paths of the server are nobody's business.
-            raise self._gradio.Error(str(e).replace(str(path), pathlib.Path(path).name)) from e
+        except Exception as e:  # gradio would show any other message as it is
+            raise self._gradio.Error(_sentence(e, path)) from e
         if words.strip():
             detections.data.pop('is_base')  # One's own words are told apart by colour.
         drawn = draw(image, detections)
@@ -132,10 +136,21 @@ class Page:
 
         if not words.strip():
             return self._detector
-        names = clean_names(parse_names(words), self._gradio.Warning)
-        if len(names) > MAX_NAMES:
+        names = parse_names(words)
+        if len(names) > MAX_NAMES:  # before they are cleaned, which takes time
             raise ValueError(f'{len(names)} names; this page takes {MAX_NAMES} at most')
+        names = clean_names(names, self._gradio.Warning)
         return self._with_vocabulary(tuple(names))
+
+
+def _sentence(error: Exception, picture: str) -> str:
+    """What a visitor is told of an error: what is wrong with the request, and no path of the server."""
+    cause = find_cause(error)
+    text = describe_error(cause).replace(picture, pathlib.Path(picture).name)
+    if is_user_error(cause) and not _PATH.search(text):
+        return text
+    runtime.get_logger().error('a request failed: %s', text, exc_info=not is_user_error(cause))
+    return 'This server cannot answer that request; its log says why.'
 
 
 def build_page(detector: Detector, examples: Sequence[pathlib.Path] = ()) -> Any:

@@ -118,7 +118,7 @@ def parse(*argv: str) -> argparse.Namespace:
 
 def test_the_command_line() -> None:
     args = parse(
-        '--override', '.a.b:1', '.c::data/x.json', '--override', '.d:[1, 2]', '.e:None', '.f:True'
+        '--override', '.a.b:1', '.c::data/x.json', '--override', '.d:[1, 2]', '.e:None', '.f:True', '.g:dict(type="A", b=[dict(c=1)])'
     )
     assert args.config == pathlib.Path('config.py')
     assert args.override == {
@@ -127,6 +127,7 @@ def test_the_command_line() -> None:
         '.d': [1, 2],
         '.e': None,
         '.f': True,
+        '.g': {'type': 'A', 'b': [{'c': 1}]},
     }
     assert parse().override == {}
     assert parse('--override', '.a:1').override == {'.a': 1}, 'nothing is left of another parser'
@@ -142,6 +143,9 @@ def test_the_command_line() -> None:
         '.a:None.b',
         '.a:1+"b"',
         '.a:open("x")',
+        '.a:dict(b=open("x"))',
+        '.a:dict(1)',
+        '.a:dict(**{})',
         '.a:2**9',
         '.a:',
     ],

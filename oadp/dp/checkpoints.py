@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import runtime
 from ..compat import load_tensors
+from ..utils.finite import refuse_non_finite
 from .build import build_detector
 
 _TEMPORARY_PREFIX = '.writing-'
@@ -57,6 +58,9 @@ def load_weights(
             f'{path}: none of its keys is one of the model; it has {_short_list(sorted(state))}, '
             f'the model {_short_list(sorted(own))}'
         )
+    refuse_non_finite(
+        fitting, path, 'a training of it diverged: take an earlier checkpoint', usual=own
+    )
     # mmcv saves buffers that are not persistent, too: here, the text embeddings.
     known = set(own) | {name for name, _ in model.named_buffers()}
     lacking = [k for k in own if k not in state and not k.endswith(_STEPS)]
