@@ -7,6 +7,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from .utils.disk import naming_full_disk
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
@@ -25,7 +27,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        yield temporary
+        with naming_full_disk(path):
+            yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

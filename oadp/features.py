@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from . import compat
+from .utils.disk import naming_full_disk
 
 Kind = Literal['globals', 'blocks', 'objects']
 Record = Tensor | dict[str, Tensor]
@@ -239,7 +240,7 @@ class FolderStore(Store):
         name = f'.{image_id:012d}.{socket.gethostname()}.{os.getpid()}.tmp'
         temporary = self.path / name
         try:
-            with temporary.open('wb') as f:
+            with naming_full_disk(self.file(image_id)), temporary.open('wb') as f:
                 f.write(data)
                 f.flush()
                 os.fsync(f.fileno())

@@ -15,6 +15,7 @@ import threading
 import lmdb
 import torch
 
+from .data.lmdb_file import check_length
 from .features import Record, Store, check, load_record
 from .progress import Progress
 
@@ -37,6 +38,8 @@ def _environment(path: pathlib.Path, writable: bool) -> lmdb.Environment:
             if pid == os.getpid() and was_writable >= writable:
                 return environment
             environment.close()
+        if (path / 'data.mdb').exists():
+            check_length(path / 'data.mdb')
         if writable:
             path.mkdir(parents=True, exist_ok=True)
         environment = lmdb.open(

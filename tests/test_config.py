@@ -118,7 +118,14 @@ def parse(*argv: str) -> argparse.Namespace:
 
 def test_the_command_line() -> None:
     args = parse(
-        '--override', '.a.b:1', '.c::data/x.json', '--override', '.d:[1, 2]', '.e:None', '.f:True', '.g:dict(type="A", b=[dict(c=1)])'
+        '--override',
+        '.a.b:1',
+        '.c::data/x.json',
+        '--override',
+        '.d:[1, 2]',
+        '.e:None',
+        '.f:True',
+        '.g:dict(type="A", b=[dict(c=1)])',
     )
     assert args.config == pathlib.Path('config.py')
     assert args.override == {

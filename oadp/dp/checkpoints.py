@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import runtime
 from ..compat import load_tensors
+from ..utils.disk import naming_full_disk
 from ..utils.finite import refuse_non_finite
 from .build import build_detector
 
@@ -127,7 +128,8 @@ def save_checkpoint(path: str | os.PathLike, data: Mapping[str, Any], *, link: b
     for left in path.parent.glob(f'{_TEMPORARY_PREFIX}*'):
         left.unlink(missing_ok=True)  # of a run that was killed
     temporary = path.with_name(f'{_TEMPORARY_PREFIX}{path.name}')
-    torch.save(data, temporary)
+    with naming_full_disk(path):
+        torch.save(data, temporary)
     temporary.replace(path)
     if link:
         temporary.symlink_to(path.name)
