@@ -1,10 +1,11 @@
 import pathlib
+import types
 
 import pytest
 import torch
 
 from oadp.compat import load_tensors
-from oadp.dp import checkpoints
+from oadp.dp import checkpoints, runners
 
 
 def save(folder: pathlib.Path, step: int, **options) -> None:
@@ -51,3 +52,17 @@ def test_interrupted_writing_leaves_the_old(tmp_path: pathlib.Path, monkeypatch)
 )
 def test_half_precision(config: dict, device: str, expected: bool):
     assert checkpoints.computes_in_half(config, torch.device(device)) is expected
+
+
+def test_weights_that_are_not_finite_are_not_written(tmp_path: pathlib.Path):
+    """Gradients without a finite number spoil them in a step whose loss was finite."""
+    runner = object.__new__(runners.RUNNERS['IterBasedRunner'])
+    layer = torch.nn.Linear(2, 2)
+    runner.model = types.SimpleNamespace(module=layer)
+    runner.meta, runner._epoch, runner._iter = {}, 0, 4
+    runner.save_checkpoint(tmp_path, save_optimizer=False)
+    layer.weight.data[0, 0] = float('nan')
+    runner._iter = 5
+    with pytest.raises(ValueError, match=r'iter_6\.pth: NaN or infinity in weight; not written'):
+        runner.save_checkpoint(tmp_path, save_optimizer=False)
+    assert (tmp_path / 'latest.pth').readlink() == pathlib.Path('iter_5.pth')

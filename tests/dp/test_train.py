@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(here, monkeypatch):
     assert (folder / 'latest.pth').readlink() == pathlib.Path('iter_2.pth')
 
 
-def test_weights_that_are_not_finite_are_neither_read_nor_written(whole_run: pathlib.Path, here):
+def test_weights_that_are_not_finite_are_not_read(whole_run: pathlib.Path, here):
     data = load_tensors(whole_run / 'iter_4.pth')
     name = 'rpn_head.rpn_cls.weight'
     data['state_dict'][name][0] = float('inf')
