@@ -5,7 +5,8 @@ import re
 
 from setuptools import find_packages, setup
 
-# The lower ends are those of the paper's authors (torch 1.12.1, mmcv-full 1.7.0, mmdet 2.25.2).
+# The lower ends are those of the paper's authors (mmcv-full 1.7.0, mmdet 2.25.2), but for torch: 1.13 is
+# the first that reads a file without running code that is in it.
 REQUIRES = [
     'clip-anytorch>=2.5',
     'faster-coco-eval>=1.6',
@@ -25,8 +26,8 @@ REQUIRES = [
     'supervision>=0.20',
     'tensorboard>=2.9',
     'todd_ai>=0.3.0,<0.4',
-    'torch>=1.12.1',
-    'torchvision>=0.13.1',
+    'torch>=1.13',
+    'torchvision>=0.14',
     'tqdm>=4.60',
     'yapf<0.40.2',
 ]

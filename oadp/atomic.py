@@ -18,6 +18,8 @@ import socket
 import time
 from collections.abc import Iterator
 
+from .utils.disk import naming_full_disk
+
 _ABANDONED_AFTER = 24 * 3600  # seconds without a change, of a file of another machine
 _TEMPORARY = re.compile(r'\.(?P<machine>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{16}\.oadp-tmp')
 
@@ -48,8 +50,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     # Exclusively: a link that somebody put there is not followed.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        yield temporary
-        _sync(temporary)
+        with naming_full_disk(path):
+            yield temporary
+            _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,7 +15,6 @@ import json
 import os
 import pathlib
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
@@ -23,6 +22,7 @@ from . import runtime
 from .annotation_file import AnnotationFile
 from .atomic import atomic_write
 from .categories import Categories, get_categories
+from .utils.command import ArgumentParser, run
 from .utils.output_names import check_file
 
 DATASETS = {
@@ -193,7 +193,7 @@ def build_datasets(data_root: pathlib.Path, datasets: Sequence[str]) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.build_annotations',
         description='Split COCO and LVIS annotations into base and novel classes: writes *.48.json, *.65.json, '
         '*.866.json, *.1203.json beside their sources. With --annotations and --categories: any file of that format.',
@@ -239,17 +239,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
-        if args.annotations is None:
-            build_datasets(args.data_root, args.datasets)
-            return
-        categories = get_categories(args.categories)
-        check_outputs(args.annotations, categories, args.out_dir)
-        for path in args.annotations:
-            build(path, categories, args.out_dir)
-    except (OSError, ValueError) as e:
-        sys.exit(f'error: {e}')
+    if args.annotations is None:
+        build_datasets(args.data_root, args.datasets)
+        return
+    categories = get_categories(args.categories)
+    check_outputs(args.annotations, categories, args.out_dir)
+    for path in args.annotations:
+        build(path, categories, args.out_dir)
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.build_annotations', main)

@@ -20,7 +20,6 @@ import hashlib
 import os
 import pathlib
 import types
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,14 +29,9 @@ from torch.nn import functional
 
 from . import compat, runtime
 from .atomic import atomic_write
-
-CLIP_PATH = pathlib.Path('pretrained/clip/ViT-B-32.pt')
-"""Where the README puts OpenAI's ViT-B/32."""
-
-OPENAI_SHA256 = {
-    'ViT-B-32.pt': '40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af',
-}
-"""SHA-256 of OpenAI's archives, by file name (it is a part of their download address)."""
+from .clip.archive import is_archive, read_archive
+from .clip.files import CLIP_PATH, OPENAI_SHA256
+from .utils.finite import refuse_non_finite
 
 _SIZES = ('input_resolution', 'context_length', 'vocab_size')
 """Integers that OpenAI's archives hold beside the weights."""
@@ -87,6 +81,7 @@ def load_clip(path: str | os.PathLike = CLIP_PATH, device: str | torch.device = 
             f'{path}: not the weights of a CLIP: no {missing} among {len(state_dict)} tensors, '
             f'such as {sorted(state_dict)[:3]}'
         )
+    refuse_non_finite(state_dict, path, 'fetch the weights again')
     model = import_clip().model.build_model(state_dict)
     return model.float().requires_grad_(False).eval().to(device)
 
@@ -109,13 +104,8 @@ def _check_sum(path: pathlib.Path) -> None:
 
 
 def _read_state_dict(path: pathlib.Path) -> dict[str, Tensor]:
-    if zipfile.is_zipfile(path) and any(
-        '/code/' in name for name in zipfile.ZipFile(path).namelist()
-    ):
-        try:
-            return dict(torch.jit.load(path, map_location='cpu').state_dict())
-        except RuntimeError as e:
-            raise ValueError(f'{path}: a broken TorchScript archive; fetch it again ({e})') from e
+    if is_archive(path):
+        return read_archive(path)
     state_dict = compat.load_tensors(path)
     if not isinstance(state_dict, Mapping) or not all(
         isinstance(v, Tensor) for v in state_dict.values()

@@ -2,29 +2,35 @@
 
 Configs are Python files with ``_base_`` inheritance, read by ``todd.Config``. Four things are added:
 ``_delete_`` works in files, as in mmcv's; an override must name something that exists, so that a typing
-error is not a silent no-op; values in the authors' spelling are translated; and a config can be turned into plain containers for libraries that look
-into a ``dict`` from C.
+error is not a silent no-op; values in the authors' spelling are translated; and a config can be
+turned into plain containers for libraries that look into a ``dict`` from C. todd is imported by
+``load_config``, as it takes seconds: the arguments of a command are parsed before.
 """
 
-__all__ = ['OverrideAction', 'add_config_arguments', 'dump_config', 'load_config', 'to_plain']
+from __future__ import annotations
+
+__all__ = [
+    'OverrideAction',
+    'add_config_arguments',
+    'dump_config',
+    'load_config',
+    'parse_override',
+    'to_plain',
+]
 
 import argparse
 import ast
 import os
 import pathlib
 import pprint
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from . import runtime
 from .atomic import atomic_write
-from .compat import quiet_imports, translate_config
 
-with quiet_imports():
+if TYPE_CHECKING:
     import todd
-
-_DELETE = '_delete_'
-"""In a dict of a config: nothing is left of the dict that it would be merged with."""
 
 _PLAIN = '_'
 """Name of the config itself while an override key is parsed as a Python expression."""
@@ -48,7 +54,9 @@ def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such config; the shipped ones are under configs/')
-    config = _load(path)
+    from .utils.config_layers import read_layers
+
+    config = read_layers(path)
     config.pop('__doc__', None)  # the file's docstring, which is no setting
     _translate(config, path)
     faults = []
@@ -64,32 +72,10 @@ def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
 
 
 def _translate(config: todd.Config, path: pathlib.Path) -> None:
+    from .compat import translate_config
+
     for line in translate_config(config):
         runtime.get_logger().warning('%s: %s', path, line)
-
-
-class _Layer(todd.Config):
-    """A file before it is laid over its bases. todd drops ``_delete_`` on reading, with no effect."""
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name == _DELETE:
-            self.data[name] = value
-        else:
-            super().__setitem__(name, value)
-
-    def __iter__(self) -> Iterator[str]:
-        # First of all, as it clears what is there.
-        return iter(sorted(super().__iter__(), key=lambda name: name != _DELETE))
-
-
-def _load(path: pathlib.Path) -> todd.Config:
-    layer = _Layer.loads(path.read_text(encoding='utf-8'))
-    config = todd.Config()
-    bases = layer.pop('_base_', [])
-    for base in [bases] if isinstance(bases, str) else bases:
-        config.update(_load(path.parent / base))
-    config.update(layer)
-    return config
 
 
 def _override(config: todd.Config, key: str, value: Any) -> None:
@@ -119,9 +105,12 @@ def _parse_key(key: str) -> tuple[str | int, ...]:
             if isinstance(node, ast.Attribute):
                 steps.append(node.attr)
             else:
-                steps.append(ast.literal_eval(node.slice))  # type: ignore[attr-defined]
+                step = ast.literal_eval(node.slice)  # type: ignore[attr-defined]
+                if not isinstance(step, (str, int)):
+                    raise ValueError(f'{step!r} is neither a name nor a position')
+                steps.append(step)
             node = node.value  # type: ignore[attr-defined]
-    except (SyntaxError, ValueError, AttributeError):
+    except (SyntaxError, ValueError, AttributeError, MemoryError, RecursionError, TypeError):
         steps = []
     if not steps or not key.startswith(('.', '[')):
         raise ValueError(
@@ -150,21 +139,62 @@ def _spell(step: str | int) -> str:
     return f'[{step}]' if isinstance(step, int) else f'.{step}'
 
 
-class OverrideAction(todd.DictAction):
-    """todd's ``--override``: ``.a.b:EXPR`` (a Python literal) or ``.a.b::TEXT``; may be repeated."""
+class OverrideAction(argparse.Action):
+    """``--override``: ``.a.b:LITERAL`` (a Python literal) or ``.a.b::TEXT``; may be repeated.
+
+    Nothing is evaluated. An override can come from a file or a web form, where ``.a:open(…)`` would
+    be code.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, nargs=argparse.ZERO_OR_MORE, **kwargs)
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        before = getattr(namespace, self.dest, None) or {}
+        overrides = dict(getattr(namespace, self.dest, None) or {})
         for value in values:
-            if ':' not in value:
-                parser.error(f'{option_string} {value!r}: expected .key:EXPR or .key::TEXT')
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except Exception as e:  # todd evaluates the expressions, so anything can come
-            parser.error(
-                f'{option_string} {" ".join(values)}: {e}; for a plain string write .key::TEXT'
-            )
-        setattr(namespace, self.dest, {**before, **getattr(namespace, self.dest)})
+            try:
+                overrides.update([parse_override(value)])
+            except ValueError as e:
+                parser.error(f'{option_string} {e}')
+        setattr(namespace, self.dest, overrides)
+
+
+class _DictCalls(ast.NodeTransformer):
+    """Makes ``dict(a=1)``, as config files write it, the literal ``{'a': 1}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802  the name is Python's
+        self.generic_visit(node)
+        names = [keyword.arg for keyword in node.keywords]
+        if getattr(node.func, 'id', None) != 'dict' or node.args or None in names:
+            return node
+        keys: list[ast.expr | None] = [ast.Constant(name) for name in names]
+        return ast.Dict(keys, [keyword.value for keyword in node.keywords])
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split an override of the command line into its key and its value.
+
+    ``dict(a=1)`` counts as a literal. The first colon ends the key; a second one right behind it makes the rest a string.
+
+    Raises:
+        ValueError: no colon, or a value that is not a Python literal.
+
+    >>> parse_override('.optimizer.lr:0.01'), parse_override('.root::data/mine')
+    (('.optimizer.lr', 0.01), ('.root', 'data/mine'))
+    """
+    key, colon, value = text.partition(':')
+    if not colon:
+        raise ValueError(f'{text!r}: expected .key:LITERAL or .key::TEXT')
+    if value.startswith(':'):
+        return key, value[1:]
+    try:
+        expression = ast.parse(value.strip(), mode='eval')
+        return key, ast.literal_eval(_DictCalls().visit(expression))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise ValueError(
+            f'{text!r}: {value!r:.100} is not a Python literal (a number, a quoted string, True, None, or '
+            f'a list, tuple or dict of these); for a plain string write {key}::{value:.100}'
+        ) from None
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -177,7 +207,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action=OverrideAction,
         default={},
         metavar='KEY:VALUE',
-        help='change config keys: .a.b:EXPR for a Python value, .a.b::TEXT for a string',
+        help='change config keys: .a.b:LITERAL for a Python literal, .a.b::TEXT for a string',
     )
 
 

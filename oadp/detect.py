@@ -5,31 +5,29 @@ Writes a picture with boxes, names and scores for each picture, and all detectio
 the picture.
 """
 
+from __future__ import annotations
+
 __all__ = ['main']
 
 import argparse
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import numpy as np
-import supervision
-from pycocotools import mask as coco_mask
+from typing import TYPE_CHECKING, Any
 
 from . import runtime
 from .atomic import atomic_write
-from .clip_model import CLIP_PATH
+from .clip.files import CLIP_PATH
 from .config import add_config_arguments, load_config
-from .data.images import find_images, read_image
-from .detector import Detector
 from .progress import Progress
-from .utils.memory import is_out_of_memory
+from .utils.command import ArgumentParser, run
 from .utils.output_names import check_apart, check_folder, output_stems
-from .visualize import draw, save_drawing
-from .vocabulary import parse_names, read_names
+
+if TYPE_CHECKING:
+    import supervision
+
+    from .detector import Detector
 
 DRY_RUN_IMAGES = 2
 RESULTS = 'detections.json'
@@ -47,6 +45,9 @@ def coco_results(
         vocabulary), ``bbox`` (x, y, width, height in pixels), ``score``, ``segmentation`` (run
         lengths) where there are masks, ``category_name`` and ``file_name``.
     """
+    import numpy as np
+    from pycocotools import mask as coco_mask
+
     results = []
     for i in range(len(detections)):
         x1, y1, x2, y2 = (round(float(v), 2) for v in detections.xyxy[i])
@@ -98,6 +99,9 @@ def detect_all(
     Returns:
         What went wrong, a sentence an image.
     """
+    from .data.images import read_image
+    from .visualize import draw, save_drawing
+
     folder.mkdir(parents=True, exist_ok=True)
     results, faults = [], []
     jobs = zip(paths, image_ids(paths), output_stems([p.name for p in paths]), strict=True)
@@ -125,6 +129,8 @@ def detect_all(
 
 def _log_fault(path: pathlib.Path, error: Exception) -> str:
     """Log why an image could not be done, and return that as a sentence."""
+    from .utils.memory import is_out_of_memory
+
     if is_out_of_memory(error):
         cause = 'too little memory for this image; try another --device, or a smaller image'
     elif isinstance(error, (OSError, ValueError)):
@@ -156,7 +162,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.detect',
         description='Detect what you name, in pictures of your own. Needs the prompt files of CONFIG, '
         'not its data. Writes a picture for each picture, and detections.json (COCO results with '
@@ -208,6 +214,9 @@ def _positive(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns: the exit status, 1 if any picture is missing from the output."""
     args = parse_args(argv)
+    from .data.images import find_images
+    from .detector import Detector
+
     paths, faults = find_images(args.images)
     for fault in faults:
         _logger.error('%s', fault)
@@ -215,18 +224,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if runtime.dry_run():
         paths, folder = paths[:DRY_RUN_IMAGES], pathlib.Path('work_dirs/dry_run/detect')
     if paths:
-        try:
-            _check_folder(folder, paths)
-            names = _names(args)
-            detector = Detector.from_checkpoint(
-                load_config(args.config, args.override),
-                args.checkpoint,
-                device=args.device,
-                clip=args.clip,
-            )
-            detector.set_vocabulary(names)
-        except (FileNotFoundError, ValueError) as e:
-            sys.exit(f'oadp.detect: {e}')
+        _check_folder(folder, paths)
+        names = _names(args)
+        detector = Detector.from_checkpoint(
+            load_config(args.config, args.override),
+            args.checkpoint,
+            device=args.device,
+            clip=args.clip,
+        )
+        detector.set_vocabulary(names)
         faults += detect_all(
             detector, paths, folder, args.score_threshold, args.max_detections, names is not None
         )
@@ -236,6 +242,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _names(args: argparse.Namespace) -> list[str] | None:
+    from .vocabulary import parse_names, read_names
+
     if args.vocabulary_file is not None:
         return read_names(args.vocabulary_file)
     return None if args.vocabulary is None else parse_names(args.vocabulary)
@@ -247,4 +255,4 @@ def _check_folder(folder: pathlib.Path, paths: Sequence[pathlib.Path]) -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run('oadp.detect', main)

@@ -7,7 +7,6 @@ installation itself is broken; missing data is a matter of what one wants to do.
 
 __all__ = ['broken_requirements', 'main']
 
-import argparse
 import importlib.metadata
 import platform
 import sys
@@ -17,6 +16,8 @@ from packaging.requirements import Requirement
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from .utils.command import ArgumentParser, run
 
 _PACKAGES = (
     'torch',
@@ -151,7 +152,7 @@ def _show_files(console: Console) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 1 if the installation is broken."""
-    argparse.ArgumentParser(
+    ArgumentParser(
         prog='python -m oadp.doctor',
         description='Show versions, device, and which of the data and weights of the README are '
         'in the current directory; needs nothing, writes nothing. Exits with 1 where the '
@@ -179,4 +180,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run('oadp.doctor', main)

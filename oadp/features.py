@@ -16,8 +16,13 @@ objects    the same two, ``bboxes`` being the proposals, and ``objectness`` (n, 
 
 __all__ = ['KINDS', 'FolderStore', 'Kind', 'Record', 'Store', 'check', 'open_store']
 
+if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
+    from .data.feature_conversion import main
+    from .utils.command import run
+
+    run('oadp.features', main)
+
 import abc
-import argparse
 import io
 import os
 import pathlib
@@ -49,7 +54,6 @@ def check(
     record: Record,
     count: int | None = None,
     dim: int | None = None,
-    finite: bool = True,
 ) -> None:
     """Refuse a record that is not what its kind should be.
 
@@ -58,7 +62,6 @@ def check(
         record: what was read or is to be written.
         count: number of boxes that the image has, where it is known.
         dim: the embedding's size, where it is known.
-        finite: look at the numbers too, not only at the shapes.
 
     Raises:
         ValueError: keys, dtype, shape, number of boxes or numbers are wrong; all faults are listed.
@@ -76,7 +79,7 @@ def check(
     faults = [
         *_wrong_shapes(kind, tensors, count, dim),
         *(f'{k} is {v.dtype}, expected float16' for k, v in tensors.items() if v.dtype != torch.float16),
-        *(f'{k} has numbers that are not finite' for k, v in tensors.items() if finite and not v.isfinite().all()),
+        *(f'{k} has numbers that are not finite' for k, v in tensors.items() if not v.isfinite().all()),
     ]  # fmt: skip
     if faults:
         raise ValueError(f'{kind}: ' + '; '.join(faults))
@@ -114,7 +117,7 @@ class Store(abc.ABC):
         self.kind = kind
 
     def read(self, image_id: int) -> Record:
-        """The record of an image, its keys, shapes and dtypes checked.
+        """The record of an image, its keys, shapes, dtypes and numbers checked.
 
         Raises:
             FileNotFoundError: there is none; names the place and the command that makes it.
@@ -122,7 +125,7 @@ class Store(abc.ABC):
         """
         try:
             record = self._load(image_id)
-            check(self.kind, record, finite=False)
+            check(self.kind, record)
         except ValueError as e:
             raise ValueError(
                 f'{self.describe(image_id)}: {e}; delete it, or extract again with '
@@ -136,7 +139,10 @@ class Store(abc.ABC):
         Raises:
             ValueError: the record is not of this kind.
         """
-        check(self.kind, record)
+        try:
+            check(self.kind, record)
+        except ValueError as e:
+            raise ValueError(f'{self.describe(image_id)}: not written: {e}') from e
         buffer = io.BytesIO()
         torch.save(_compact(record), buffer)
         self.write_bytes(image_id, buffer.getbuffer())
@@ -255,18 +261,3 @@ def open_store(path: str | os.PathLike, kind: Kind) -> Store:
 
         return PackedStore(path, kind)
     return FolderStore(path, kind)
-
-
-def main() -> int:
-    from . import packed_features
-
-    parser = argparse.ArgumentParser(
-        prog='python -m oadp.features',
-        description='Convert between the two ways to store CLIP features, and verify them.',
-    )
-    packed_features.add_commands(parser)
-    return packed_features.run_command(**vars(parser.parse_args()))
-
-
-if __name__ == '__main__':
-    raise SystemExit(main())

@@ -6,9 +6,8 @@ that a killed writer cannot break. Records have the bytes of the ``.pth`` files,
 is copying.
 """
 
-__all__ = ['PackedStore', 'add_commands', 'convert', 'verify']
+__all__ = ['PackedStore', 'convert', 'verify']
 
-import argparse
 import os
 import pathlib
 import threading
@@ -16,9 +15,9 @@ import threading
 import lmdb
 import torch
 
-from .features import PACKED_SUFFIX, Kind, Record, Store, check, load_record, open_store
+from .data.lmdb_file import check_length
+from .features import Record, Store, check, load_record
 from .progress import Progress
-from .runtime import get_logger
 
 _MAP_SIZE = 1 << 40  # bytes of address space; the file is as large as what it holds
 _MAX_READERS = 1024  # processes on one machine that may read at the same time
@@ -39,6 +38,8 @@ def _environment(path: pathlib.Path, writable: bool) -> lmdb.Environment:
             if pid == os.getpid() and was_writable >= writable:
                 return environment
             environment.close()
+        if (path / 'data.mdb').exists():
+            check_length(path / 'data.mdb')
         if writable:
             path.mkdir(parents=True, exist_ok=True)
         environment = lmdb.open(
@@ -169,62 +170,3 @@ def _is_same(a: bytes, b: bytes) -> bool:
 
 def _tensors(record: Record) -> dict[str, torch.Tensor]:
     return record if isinstance(record, dict) else dict(record=record)
-
-
-def _infer_kind(path: pathlib.Path) -> Kind:
-    """Which kind a store holds, by its first readable record."""
-    store = open_store(path, 'globals')
-    ids = store.ids()
-    if not ids:
-        raise FileNotFoundError(f'{path}: no feature records there')
-    for image_id in ids:
-        try:
-            record = load_record(store.read_bytes(image_id))
-        except ValueError:
-            continue
-        if not isinstance(record, dict):
-            return 'globals'
-        return 'objects' if 'objectness' in record else 'blocks'
-    raise ValueError(f'{path}: none of {len(ids)} records is readable')
-
-
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``python -m oadp.features``."""
-    commands = parser.add_subparsers(dest='command', required=True)
-    for name, text in (
-        ('pack', 'copy a folder of .pth files into one packed store (DST ends in .lmdb)'),
-        ('unpack', 'copy a packed store into a folder of .pth files'),
-        ('check', 'look at every record; with DST, compare with its records'),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument('source', type=pathlib.Path, metavar='SRC')
-        command.add_argument(
-            'target', type=pathlib.Path, metavar='DST', nargs='?' if name == 'check' else None
-        )
-
-
-def run_command(command: str, source: pathlib.Path, target: pathlib.Path | None) -> int:
-    """Run ``pack``, ``unpack`` or ``check``; returns the exit status.
-
-    Records that the target has are not copied again, so an interrupted conversion can be repeated.
-    """
-    if target is not None and command != 'check':
-        is_packed, should = target.suffix == PACKED_SUFFIX, command == 'pack'
-        if is_packed != should:
-            raise ValueError(
-                f'{command}: {target} should {"" if should else "not "}end in {PACKED_SUFFIX}'
-            )
-    kind = _infer_kind(source)
-    stores = open_store(source, kind), None if target is None else open_store(target, kind)
-    faults = []
-    if command != 'check':
-        assert stores[1] is not None
-        faults = convert(stores[0], stores[1])
-    faults += [f for f in verify(*stores) if command == 'check' or not faults]
-    logger = get_logger()
-    for fault in faults:
-        logger.error('%s', fault)
-    logger.info(
-        '%s: %d records of %s in %s, %d faults', command, len(stores[0].ids()), kind, source, len(faults)
-    )  # fmt: skip
-    return 1 if faults else 0

@@ -9,7 +9,6 @@ first byte after a broken connection and leave a half file under the final name.
 
 __all__ = ['BY_HAND', 'DOWNLOADS', 'ByHand', 'Download', 'DownloadError', 'fetch', 'main']
 
-import argparse
 import dataclasses
 import hashlib
 import http.client
@@ -19,8 +18,9 @@ import urllib.error
 import urllib.request
 
 from . import runtime
-from .clip_model import CLIP_PATH, OPENAI_SHA256
+from .clip.files import CLIP_PATH, OPENAI_SHA256
 from .progress import Progress
+from .utils.command import ArgumentParser, run
 
 TIMEOUT = 10  # seconds without an answer or a byte
 ATTEMPTS = 5  # connections in a row that may break off before the run gives up
@@ -233,7 +233,7 @@ def _list() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 1 if anything asked for is missing in the end."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.pretrained',
         description='Download pretrained weights to pretrained/, checked and resumable; without '
         'names, list all files of the README with where they come from.',
@@ -279,4 +279,4 @@ def _check_by_hand(item: ByHand) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run('oadp.pretrained', main)

@@ -5,39 +5,38 @@ detector of mmdet's that has a region proposal network, or a single class; one t
 alone keeps the novel classes' labels out. This replaces the download of somebody else's proposals.
 """
 
+from __future__ import annotations
+
 __all__ = ['ImageList', 'image_folder', 'main', 'propose', 'write_proposals']
 
-import argparse
 import functools
 import pathlib
 import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
-
-import numpy as np
-import torch
-from mmcv.parallel import collate
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from typing import TYPE_CHECKING, Any
 
 from . import runtime
 from .annotation_file import read_images
 from .atomic import atomic_write
 from .config import add_config_arguments, load_config, to_plain
 from .data.annotation_lists import image_name
-from .dp.checkpoints import load_detector
-from .dp.inference import gather
-from .dp.pipelines import naming_image, with_own_reader
 from .progress import Progress
+from .utils.command import ArgumentParser, run
 from .utils.output_names import check_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
 
 DRY_RUN_IMAGES = 8
 DRY_RUN_FOLDER = pathlib.Path('work_dirs/dry_run/proposals')
 
 
-class ImageList(Dataset):
+class ImageList:
     """Images of an annotation file, in ascending order of their ids, ready for the network.
+
+    A map-style dataset of torch's.
 
     Args:
         annotations: a COCO-format file, of which only ``images`` is read: no label has a part in
@@ -53,6 +52,8 @@ class ImageList(Dataset):
         pipeline: Sequence[Mapping[str, Any]],
     ) -> None:
         from mmdet.datasets.pipelines import Compose
+
+        from .dp.pipelines import with_own_reader
 
         if not annotations.is_file():
             raise FileNotFoundError(
@@ -70,13 +71,14 @@ class ImageList(Dataset):
         image = self.images[i]
         name = image_name(image)
         info = dict(filename=name, height=image['height'], width=image['width'])
+        from .dp.pipelines import naming_image
+
         with naming_image(self._folder / name):
             return self._pipeline(
                 dict(img_info=info, img_prefix=str(self._folder), bbox_fields=[], proposals=None)
             )
 
 
-@torch.no_grad()
 def propose(detector: nn.Module, img: Tensor, img_metas: list[dict[str, Any]]) -> np.ndarray:
     """The proposals in one image.
 
@@ -92,6 +94,17 @@ def propose(detector: nn.Module, img: Tensor, img_metas: list[dict[str, Any]]) -
     Raises:
         ValueError: the detector has no region proposal network, and more than one class.
     """
+    import numpy as np
+    import torch
+
+    with torch.no_grad():
+        proposals = _propose(detector, img, img_metas)
+    return proposals[np.argsort(-proposals[:, 4], kind='stable')].astype(np.float32)
+
+
+def _propose(detector: nn.Module, img: Tensor, img_metas: list[dict[str, Any]]) -> np.ndarray:
+    import torch
+
     if getattr(detector, 'rpn_head', None) is not None:
         # These parts leave it to the whole detector, which is not called here, to set the precision.
         half = getattr(detector, 'fp16_enabled', False)
@@ -109,7 +122,7 @@ def propose(detector: nn.Module, img: Tensor, img_metas: list[dict[str, Any]]) -
                 'region proposal network, or a detector of a single class'
             )
         proposals = classes[0]
-    return proposals[np.argsort(-proposals[:, 4], kind='stable')].astype(np.float32)
+    return proposals
 
 
 def write_proposals(
@@ -119,8 +132,13 @@ def write_proposals(
 
     The images are dealt out to the processes; the file does not depend on how many there are.
     """
+    import torch
+    from mmcv.parallel import collate
+
+    from .dp.inference import gather
+
     indices = range(world.rank, len(images), world.size)
-    loader = DataLoader(
+    loader = torch.utils.data.DataLoader(
         torch.utils.data.Subset(images, indices),
         num_workers=workers,
         collate_fn=functools.partial(collate, samples_per_gpu=1),
@@ -176,7 +194,7 @@ def _test_pipeline(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.proposals',
         description='Write the proposals of a detector for the images of an annotation file: a '
         'pickled list, one n×5 float32 array an image (x1, y1, x2, y2 in pixels, objectness), in '
@@ -197,6 +215,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     inputs = (args.config, args.checkpoint, args.annotations)
     check_file('--out', args.out, ('.pkl', '.pickle'), inputs)
+    from .dp.checkpoints import load_detector
+
     with runtime.launch() as world:
         config = load_config(args.config, args.override)
         folder = args.images or image_folder(config, args.annotations)
@@ -211,4 +231,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.proposals', main)

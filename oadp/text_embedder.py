@@ -24,7 +24,7 @@ from . import runtime
 from .atomic import atomic_write
 from .clip_model import CLIP_PATH, load_clip, tokenize
 from .prompts import templates
-from .prompts.vild import embed_names
+from .prompts.ensemble import embed_names
 
 _LAYOUT = 1
 """Part of every key: to be raised when an embedding of the same name would come out differently."""

@@ -14,6 +14,7 @@ __all__ = [
 ]
 
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -27,38 +28,93 @@ from .prompts.files import load_prompts
 
 MAX_NAME_LENGTH = 200  # characters; CLIP's 77 tokens hold fewer in any case
 
+_FOREIGN_SEPARATORS = re.compile('[，、；﹐﹑﹔､،؛]')  # full width, small, half width, Arabic
+_SEPARATORS = re.compile(rf'\r\n|[,;\r\n\u2028\u2029]|{_FOREIGN_SEPARATORS.pattern}')
+
+_MAX_FILE = 8 << 20  # bytes of a vocabulary file; LVIS's 1,203 names have 20,000
+_LISTED = 5  # names in a message
+
 _UNIT_TOLERANCE = 1e-3  # of a row's length; prompt files that passed through fp16 are within 5e-4
 
 _logger = runtime.get_logger()
 
 
 def parse_names(text: str) -> list[str]:
-    """Split what a person typed, at commas and line breaks. A last comma is no name.
+    """Split what a person typed, at commas, semicolons and line breaks. A last comma is no name.
 
-    >>> parse_names('red kite, mug,')
-    ['red kite', 'mug']
+    Chinese, Japanese and Arabic commas separate as well. JSON is read as in a vocabulary file.
+
+    Raises:
+        ValueError: JSON of another form.
+
+    >>> parse_names('red kite, mug,'), parse_names('猫、狗'), parse_names('[["mug"], ["cat"]]')
+    (['red kite', 'mug'], ['猫', '狗'], ['mug', 'cat'])
     """
-    names = [name.strip() for name in re.split(r'[,\n]', text)]
-    while names and not names[-1]:
-        names.pop()
-    return names
+    if _is_json(text):
+        return _names_of_json(text)
+    return _without_last_blanks(name.strip() for name in _SEPARATORS.split(text))
 
 
 def read_names(path: str | os.PathLike) -> list[str]:
-    """Read a vocabulary file: UTF-8 text, a name a line, which may have commas; blank lines count not.
+    """Read a vocabulary file: a name a line, or JSON. UTF-8; blank lines do not count.
+
+    A name may have commas, such as *bow, of a ship*; the commas of ``parse_names`` that are not ASCII
+    separate names here as well. JSON is a list of names, a list of lists of them, or a category file of
+    this project (``bases`` and ``novels``).
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a text file.
+        ValueError: not a text file, or JSON of another form.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such vocabulary file; expected a text, a name a line')
+    if path.stat().st_size > _MAX_FILE:
+        raise ValueError(
+            f'{path}: {path.stat().st_size} bytes; a vocabulary has {_MAX_FILE} at most'
+        )
     try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
+        text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as e:
         raise ValueError(f'{path}: expected a UTF-8 text with a name a line ({e})') from e
-    return [line.strip() for line in lines if line.strip()]
+    if _is_json(text):
+        try:
+            return _names_of_json(text)
+        except ValueError as e:
+            raise ValueError(f'{path}: {e}') from None
+    names = (n.strip() for line in text.splitlines() for n in _FOREIGN_SEPARATORS.split(line))
+    return [name for name in names if name]
+
+
+def _without_last_blanks(names: Iterable[str]) -> list[str]:
+    kept = list(names)
+    while kept and not kept[-1]:
+        kept.pop()
+    return kept
+
+
+def _is_json(text: str) -> bool:
+    return text.lstrip().startswith(('[', '{'))
+
+
+def _names_of_json(text: str) -> list[str]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise ValueError(
+            f'starts as JSON does and is none ({e}); expected a name a line, or a JSON list of names'
+        ) from None
+    if isinstance(content, dict) and {*content} & {'bases', 'novels'}:
+        content = [content.get('bases', []), content.get('novels', [])]
+    names = []
+    for item in content if isinstance(content, list) else [None]:
+        names += item if isinstance(item, list) else [item]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            'expected a JSON list of names, a list of lists of names, or an object with "bases" and '
+            f'"novels"; found {str(content):.60}'
+        )
+    return names
 
 
 def clean_names(names: Iterable[str], warn: Callable[[str], object] = _logger.warning) -> list[str]:
@@ -86,14 +142,26 @@ def clean_names(names: Iterable[str], warn: Callable[[str], object] = _logger.wa
     if strange:
         raise TypeError(f'expected names as strings, found {strange!r:.200}')
     kept: dict[str, str] = {}
+    repeated: dict[str, str] = {}
+    num_empty = 0
     for name in (' '.join(name.split()) for name in names):
         if not name:
-            warn('an empty name is left out')
+            num_empty += 1
         elif name.casefold() in kept:
-            warn(f'{name!r} is given twice: the first one counts')
+            repeated.setdefault(name.casefold(), name)
         else:
             kept[name.casefold()] = name
-    long = [f'{name[:40]}… ({len(name)})' for name in kept.values() if len(name) > MAX_NAME_LENGTH]
+    # A sentence for all of them: a text of one word many times has a hundred thousand.
+    if num_empty:
+        warn(
+            'an empty name is left out'
+            if num_empty == 1
+            else f'{num_empty} empty names are left out'
+        )
+    if repeated:
+        warn(_describe_repeated([*repeated.values()]))
+    too_long = [name for name in kept.values() if len(name) > MAX_NAME_LENGTH]
+    long = [f'{name[:40]}… ({len(name)})' for name in too_long[:_LISTED]]
     if long:
         raise ValueError(
             f'names of more than {MAX_NAME_LENGTH} characters: {"; ".join(long)}; separate names by '
@@ -102,6 +170,14 @@ def clean_names(names: Iterable[str], warn: Callable[[str], object] = _logger.wa
     if not kept:
         raise ValueError('the vocabulary has no name: expected at least one')
     return list(kept.values())
+
+
+def _describe_repeated(names: Sequence[str]) -> str:
+    shown = ', '.join(repr(name[:40]) for name in names[:_LISTED])
+    if len(names) == 1:
+        return f'{shown} is given twice: the first one counts'
+    more = f', … ({len(names)} in all)' if len(names) > _LISTED else ''
+    return f'{shown}{more} are given twice: the first ones count'
 
 
 @dataclasses.dataclass(frozen=True)

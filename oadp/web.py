@@ -5,6 +5,8 @@ request detects with a vocabulary of its own, so people who use the page at the 
 one another's words.
 """
 
+from __future__ import annotations
+
 __all__ = ['Page', 'build_page', 'main']
 
 import argparse
@@ -13,22 +15,22 @@ import importlib
 import itertools
 import os
 import pathlib
-import sys
+import re
 import time
 import types
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from . import runtime
 from .config import load_config
-from .data.images import SUFFIXES, read_image
 from .detect import add_detector_arguments
-from .detector import Detector
-from .utils.memory import is_out_of_memory
-from .visualize import draw
-from .vocabulary import clean_names, parse_names
+from .utils.command import ArgumentParser, run
+from .utils.errors import describe_error, find_cause, is_user_error
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .detector import Detector
 
 MAX_UPLOAD = 20  # megabytes
 MAX_PIXELS = 50_000_000  # of a picture; a small file can unfold to a very large one
@@ -40,6 +42,9 @@ AT_ONCE = 2  # requests computed at a time
 VOCABULARIES_KEPT = 64
 NUM_EXAMPLES = 4
 KEEP_UPLOADS = 3600  # seconds
+
+_PATH = re.compile(r'(?<![\w/])[~.]{0,2}/\w|\w/[\w./-]*\.\w|[A-Za-z]:\\')
+"""What looks like a path of this machine: absolute, or relative with a suffix at its end."""
 
 COLUMNS = ['class', 'score', 'left', 'top', 'width', 'height']
 
@@ -92,6 +97,9 @@ class Page:
             gradio.Error: no picture, an unreadable or too large one, or words that are no
                 vocabulary. The page shows it.
         """
+        from .data.images import read_image
+        from .visualize import draw
+
         start = time.perf_counter()
         if path is None:
             raise self._gradio.Error('Give a picture first.')
@@ -102,13 +110,8 @@ class Page:
             if words.strip():
                 detections.data.pop('is_base')  # One's own words are told apart by colour.
             drawn = draw(image, detections, MAX_DRAWN_SIDE)
-        except (ValueError, OSError) as e:
-            # Paths of the server are nobody's business.
-            raise self._gradio.Error(str(e).replace(str(path), pathlib.Path(path).name)) from e
-        except (MemoryError, RuntimeError) as e:
-            if not is_out_of_memory(e):
-                raise
-            raise self._gradio.Error('Too little memory for this image; give a smaller one.') from e
+        except Exception as e:  # gradio would show any other message as it is
+            raise self._gradio.Error(_sentence(e, path)) from e
         seconds = time.perf_counter() - start
         rows = [
             [
@@ -130,12 +133,25 @@ class Page:
         return drawn, summary, rows
 
     def _detector_for(self, words: str) -> Detector:
+        from .vocabulary import clean_names, parse_names
+
         if not words.strip():
             return self._detector
-        names = clean_names(parse_names(words), self._gradio.Warning)
-        if len(names) > MAX_NAMES:
+        names = parse_names(words)
+        if len(names) > MAX_NAMES:  # before they are cleaned, which takes time
             raise ValueError(f'{len(names)} names; this page takes {MAX_NAMES} at most')
+        names = clean_names(names, self._gradio.Warning)
         return self._with_vocabulary(tuple(names))
+
+
+def _sentence(error: Exception, picture: str) -> str:
+    """What a visitor is told of an error: what is wrong with the request, and no path of the server."""
+    cause = find_cause(error)
+    text = describe_error(cause).replace(picture, pathlib.Path(picture).name)
+    if is_user_error(cause) and not _PATH.search(text):
+        return text
+    runtime.get_logger().error('a request failed: %s', text, exc_info=not is_user_error(cause))
+    return 'This server cannot answer that request; its log says why.'
 
 
 def build_page(detector: Detector, examples: Sequence[pathlib.Path] = ()) -> Any:
@@ -221,6 +237,8 @@ def launch(blocks: Any, host: str, port: int, **kwargs: Any) -> None:
 
 def find_examples(folder: pathlib.Path) -> list[pathlib.Path]:
     """A few pictures of the validation set, where it is there."""
+    from .data.images import SUFFIXES
+
     if not folder.is_dir():
         return []
     pictures = (p for p in folder.rglob('*') if p.suffix.lower() in SUFFIXES)
@@ -228,7 +246,7 @@ def find_examples(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.web',
         description='A web page that detects what its visitors name. Needs the prompt files of '
         'CONFIG, and Gradio (the extra `web`). Works offline.',
@@ -245,24 +263,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
-        import_gradio()
-        config = load_config(args.config, args.override)
-        detector = Detector.from_checkpoint(
-            config, args.checkpoint, device=args.device, clip=args.clip
-        )
-    except (ImportError, FileNotFoundError, ValueError) as e:
-        sys.exit(f'oadp.web: {e}')
+    import_gradio()
+    from .detector import Detector
+
+    config = load_config(args.config, args.override)
+    detector = Detector.from_checkpoint(config, args.checkpoint, device=args.device, clip=args.clip)
     folder = pathlib.Path(config.validator.dataloader.dataset.img_prefix)
     blocks = build_page(detector, find_examples(folder))
     runtime.get_logger().info('http://%s:%d; stop it with Ctrl-C', args.host, args.port)
     try:
         launch(blocks, args.host, args.port)
     except OSError as e:
-        sys.exit(
-            f'oadp.web: {args.host}:{args.port} cannot be listened at; try another --port ({e})'
-        )
+        raise OSError(
+            f'{args.host}:{args.port} cannot be listened at; try another --port ({e})'
+        ) from e
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.web', main)

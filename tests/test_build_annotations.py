@@ -111,9 +111,11 @@ def test_missing_files(world, capsys):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(SystemExit, match=r'instances_train2017.json.*lvis_v1_val.json.*"Datasets"'):
+    with pytest.raises(
+        FileNotFoundError, match=r'instances_train2017.json.*lvis_v1_val.json.*"Datasets"'
+    ):
         main(['--data-root', str(tmp_path)])
-    with pytest.raises(SystemExit, match='No such file'):
+    with pytest.raises(FileNotFoundError, match='No such file'):
         main(['--annotations', str(tmp_path / 'x.json'), '--categories', 'coco'])
 
 

@@ -3,11 +3,15 @@
 import argparse
 import json
 import pathlib
+from keyword import iskeyword
 
 import pytest
 import todd
+from hypothesis import given
+from hypothesis import strategies as st
 
-from oadp.config import OverrideAction, add_config_arguments, dump_config, load_config, to_plain
+from oadp import config as config_module
+from oadp.config import add_config_arguments, dump_config, load_config, parse_override, to_plain
 
 BASE = """
 trainer = dict(optimizer=dict(type='SGD', lr=0.01), hooks=[dict(type='A', interval=1), dict(n=2)])
@@ -119,7 +123,14 @@ def parse(*argv: str) -> argparse.Namespace:
 
 def test_the_command_line() -> None:
     args = parse(
-        '--override', '.a.b:1', '.c::data/x.json', '--override', '.d:[1, 2]', '.e:None', '.f:True'
+        '--override',
+        '.a.b:1',
+        '.c::data/x.json',
+        '--override',
+        '.d:[1, 2]',
+        '.e:None',
+        '.f:True',
+        '.g:dict(type="A", b=[dict(c=1)])',
     )
     assert args.config == pathlib.Path('config.py')
     assert args.override == {
@@ -128,22 +139,80 @@ def test_the_command_line() -> None:
         '.d': [1, 2],
         '.e': None,
         '.f': True,
+        '.g': {'type': 'A', 'b': [{'c': 1}]},
     }
     assert parse().override == {}
     assert parse('--override', '.a:1').override == {'.a': 1}, 'nothing is left of another parser'
 
 
 @pytest.mark.parametrize(
-    'text', ['.a', '.a:data/x.json', '.a:1+', '.a:1/0', '.a:None.b', '.a:1+"b"']
+    'text',
+    [
+        '.a',
+        '.a:data/x.json',
+        '.a:1+',
+        '.a:1/0',
+        '.a:None.b',
+        '.a:1+"b"',
+        '.a:open("x")',
+        '.a:dict(b=open("x"))',
+        '.a:dict(1)',
+        '.a:dict(**{})',
+        '.a:2**9',
+        '.a:',
+    ],
 )
 def test_bad_command_lines(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse('--override', text)
-    assert '.key::TEXT' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert 'expected .key:LITERAL or .key::TEXT' in error or 'is not a Python literal' in error
 
 
-def test_override_action_is_todds() -> None:
-    assert issubclass(OverrideAction, todd.DictAction)
+def test_overrides_are_not_run(tmp_path: pathlib.Path) -> None:
+    made = tmp_path / 'made'
+    with pytest.raises(SystemExit):
+        parse('--override', f'.a:__import__("pathlib").Path({str(made)!r}).touch()')
+    assert not made.exists()
+
+
+LITERALS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    max_leaves=6,
+)
+NAMES = st.from_regex(r'[a-z][a-z0-9_]{0,5}', fullmatch=True).filter(lambda n: not iskeyword(n))
+
+
+@given(st.lists(NAMES, min_size=1, max_size=4), LITERALS)
+def test_any_literal_is_read_as_it_is_written(names: list[str], value: object) -> None:
+    key = ''.join(f'.{name}' for name in names)
+    assert parse_override(f'{key}:{value!r}') == (key, value)
+    assert parse_override(f'{key}::{value}') == (key, str(value))
+
+
+@given(st.text())
+def test_any_override_is_read_or_refused(text: str) -> None:
+    try:
+        key, _ = parse_override(text)
+    except ValueError as e:
+        assert 'literal' in str(e).lower()
+    else:
+        assert text.startswith(key + ':')
+
+
+@given(st.text(max_size=12), st.lists(NAMES, max_size=2))
+def test_any_key_is_applied_or_refused(text: str, names: list[str]) -> None:
+    config = {'a': {'b': [1, {'c': 2}]}, 'd': (1, 2)}
+    key = ''.join(f'.{name}' for name in names) + text
+    try:
+        config_module._override(config, key, 9)
+    except ValueError as e:
+        assert repr(key) in str(e)
 
 
 def test_to_plain(config_path: pathlib.Path) -> None:

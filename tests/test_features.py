@@ -12,6 +12,7 @@ import torch
 
 from oadp import features
 from oadp.atomic import atomic_write
+from oadp.data.feature_conversion import main
 
 KINDS = features.KINDS
 
@@ -188,9 +189,8 @@ def test_kill_while_writing(path, kind):
     assert 77 in store
 
 
-def command(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, 'argv', ['features', *map(str, arguments)])
-    return features.main()
+def command(*arguments) -> int:
+    return main([*map(str, arguments)])
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -199,15 +199,15 @@ def test_pack_unpack_check(tmp_path, monkeypatch, kind):
     for i in (5, 99, 1234567):
         source.write(i, make_record(kind))
     packed, unpacked = tmp_path / 'packed.lmdb', tmp_path / 'unpacked'
-    assert command(monkeypatch, 'pack', source.path, packed) == 0
-    assert command(monkeypatch, 'unpack', packed, unpacked) == 0
+    assert command('pack', source.path, packed) == 0
+    assert command('unpack', packed, unpacked) == 0
     assert {f.name: f.read_bytes() for f in unpacked.iterdir()} == {
         f.name: f.read_bytes() for f in source.path.iterdir()
     }
-    assert command(monkeypatch, 'check', packed, source.path) == 0
+    assert command('check', packed, source.path) == 0
     source.write(99, make_record(kind))
-    assert command(monkeypatch, 'check', packed) == 0
-    assert command(monkeypatch, 'check', packed, source.path) == 1
+    assert command('check', packed) == 0
+    assert command('check', packed, source.path) == 1
 
 
 def test_pack_goes_on_where_it_stopped_and_reports_broken_records(tmp_path, monkeypatch, caplog):
@@ -217,22 +217,22 @@ def test_pack_goes_on_where_it_stopped_and_reports_broken_records(tmp_path, monk
     (tmp_path / 'source/000000000002.pth').write_bytes(b'broken')
     packed = features.open_store(tmp_path / 'packed.lmdb', 'blocks')
     packed.write(0, source.read(0))
-    assert command(monkeypatch, 'pack', source.path, packed.path) == 1
+    assert command('pack', source.path, packed.path) == 1
     assert packed.ids() == [0, 1, 3]
-    assert command(monkeypatch, 'check', source.path) == 1
+    assert command('check', source.path) == 1
     source.write(2, make_record('blocks'))
-    assert command(monkeypatch, 'pack', source.path, packed.path) == 0
+    assert command('pack', source.path, packed.path) == 0
     assert packed.ids() == [0, 1, 2, 3]
 
 
-def test_mistaken_conversions(tmp_path, monkeypatch):
+def test_mistaken_conversions(tmp_path):
     features.open_store(tmp_path / 'a', 'blocks').write(1, make_record('blocks'))
     with pytest.raises(ValueError, match='end in .lmdb'):
-        command(monkeypatch, 'pack', tmp_path / 'a', tmp_path / 'b')
+        command('pack', tmp_path / 'a', tmp_path / 'b')
     with pytest.raises(ValueError, match='not end in .lmdb'):
-        command(monkeypatch, 'unpack', tmp_path / 'a', tmp_path / 'b.lmdb')
+        command('unpack', tmp_path / 'a', tmp_path / 'b.lmdb')
     with pytest.raises(FileNotFoundError, match='no feature records'):
-        command(monkeypatch, 'check', tmp_path / 'none')
+        command('check', tmp_path / 'none')
 
 
 def test_a_packed_store_survives_a_fork(tmp_path):

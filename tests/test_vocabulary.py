@@ -1,7 +1,12 @@
 """Names are cleaned once, known ones keep their rows, new ones join them."""
 
+import json
+import time
+
 import pytest
 import torch
+from hypothesis import given as for_all
+from hypothesis import strategies as st
 
 from oadp.vocabulary import PromptRows, clean_names, parse_names, read_names
 
@@ -14,6 +19,12 @@ from oadp.vocabulary import PromptRows, clean_names, parse_names, read_names
         pytest.param('mug,', ['mug'], id='last comma'),
         pytest.param('mug,,cat', ['mug', '', 'cat'], id='hole stays, to be warned of'),
         pytest.param('  ', [], id='blank'),
+        pytest.param('cat，fox、猫；狗;owl', ['cat', 'fox', '猫', '狗', 'owl'], id='other commas'),
+        pytest.param('cat\r\nfox\r\n', ['cat', 'fox'], id='lines of Windows'),
+        pytest.param('["red kite", "mug"]', ['red kite', 'mug'], id='a JSON list'),
+        pytest.param(' [["cat"], ["fox", "dog"]]', ['cat', 'fox', 'dog'], id='a list of lists'),
+        pytest.param('{"bases": ["cat"], "novels": ["a, b"]}', ['cat', 'a, b'], id='categories'),
+        pytest.param('[]', [], id='an empty list'),
     ],
 )
 def test_parse_names(text, names):
@@ -60,6 +71,69 @@ def test_read_names(tmp_path):
     file.write_bytes(b'\xff\xd8\xff\xe0')
     with pytest.raises(ValueError, match='UTF-8'):
         read_names(file)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '[',
+        '["cat"',
+        '{"cat": 1}',
+        '[1, 2]',
+        '[["cat", 3]]',
+        '[[["cat"]]]',
+        '{',
+        '[' * 100_000,
+        '[NaN]',
+    ],
+)
+def test_json_of_another_form_is_refused(tmp_path, text):
+    with pytest.raises(ValueError, match='JSON'):
+        parse_names(text)
+    (tmp_path / 'v.json').write_text(text)
+    with pytest.raises(ValueError, match=r'v\.json: .*JSON'):
+        read_names(tmp_path / 'v.json')
+
+
+def test_a_vocabulary_file_of_json_and_with_chinese_commas(tmp_path):
+    (tmp_path / 'v').write_text('[["cat"], ["bow, of a ship"]]')
+    assert read_names(tmp_path / 'v') == ['cat', 'bow, of a ship']
+    (tmp_path / 'v').write_text('猫，狗\nbow, of a ship\n', encoding='utf-8')
+    assert read_names(tmp_path / 'v') == ['猫', '狗', 'bow, of a ship']
+
+
+def test_one_word_many_times_takes_no_time():
+    warnings = []
+    start = time.process_time()
+    assert clean_names(parse_names('mug,' * 50_000), warnings.append) == ['mug']
+    assert time.process_time() - start < 2
+    assert warnings == ["'mug' is given twice: the first one counts"]
+
+
+WORDS = st.text(st.characters(codec='utf-8', exclude_characters=',;，、；﹐﹑﹔､،؛'), min_size=1)
+NAMES = WORDS.map(lambda word: ' '.join(word.split())).filter(
+    lambda word: word[:1] not in ('', '[', '{')
+)
+
+
+@for_all(st.lists(NAMES, min_size=1), st.sampled_from([', ', '，', '、', '\n', ';', '\r\n']))
+def test_names_survive_any_separator(names, separator):
+    assert parse_names(separator.join(names)) == names
+
+
+@for_all(st.lists(NAMES), st.booleans())
+def test_names_survive_json(names, nested):
+    assert parse_names(json.dumps([[name] for name in names] if nested else names)) == names
+
+
+@for_all(st.text())
+def test_any_text_gives_names_or_a_sentence(text):
+    try:
+        names = clean_names(parse_names(text), lambda _: None)
+    except ValueError as e:
+        assert str(e)
+    else:
+        assert names and all(name == ' '.join(name.split()) for name in names)
 
 
 def rows(*lengths: float) -> PromptRows:

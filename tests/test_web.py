@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -76,6 +77,35 @@ def test_refuses(page, monkeypatch, path, words, message):
         page.detect(path, words, 0.3)
 
 
+@pytest.mark.parametrize(
+    'error, is_logged_with_traceback',
+    [
+        (FileNotFoundError('pretrained/clip/ViT-B-32.pt: no CLIP weights there'), False),
+        (OSError(28, 'No space left on device', '/srv/cache/rows.npy'), False),
+        (RuntimeError('mat1 and mat2 of /srv/models/w.pth cannot be multiplied'), True),
+    ],
+)
+def test_paths_of_the_server_are_not_shown(
+    page, monkeypatch, caplog, error, is_logged_with_traceback
+):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(page, '_with_vocabulary', fail)
+    monkeypatch.setattr(logging.getLogger('oadp'), 'propagate', True)
+    with pytest.raises(gradio.Error, match='cannot answer that request') as e:
+        page.detect(PICTURE, 'mug', 0.3)
+    assert '/' not in str(e.value)
+    assert str(getattr(error, 'filename', None) or error) in caplog.text
+    assert ('Traceback' in caplog.text) is is_logged_with_traceback
+
+
+def test_names_are_counted_before_they_are_cleaned(page, monkeypatch):
+    monkeypatch.setattr('oadp.vocabulary.clean_names', None)
+    with pytest.raises(gradio.Error, match='50000 names; this page takes 300'):
+        page.detect(PICTURE, 'mug,' * 50_000, 0.3)
+
+
 def test_large_pictures_are_refused_before_they_unfold(page, tmp_path):
     PIL.Image.new('1', (10_000, 10_000)).save(tmp_path / 'bomb.png')
     with pytest.raises(gradio.Error, match='bomb.png.*more than') as e:
@@ -121,7 +151,7 @@ def test_bound_to_this_machine_by_default():
 
 def test_without_gradio(monkeypatch):
     monkeypatch.setattr(web.importlib, 'import_module', _raise_import_error)
-    with pytest.raises(SystemExit, match=r'oadp.web: .*\[web\]'):
+    with pytest.raises(ImportError, match=r'\[web\]'):
         web.main(['none.py', 'none.pth'])
 
 
@@ -226,5 +256,5 @@ def test_a_port_in_use(thin, monkeypatch):
         taken.bind(('127.0.0.1', 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(SystemExit, match=f'{port}.*--port'):
+        with pytest.raises(OSError, match=f'{port}.*--port'):
             web.main(['oadp_ov_coco.py', 'oadp_ov_coco.pth', '--port', str(port)])

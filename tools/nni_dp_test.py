@@ -33,14 +33,8 @@ sys.path.insert(0, str(ROOT))  # a checkout need not be installed
 from oadp import runtime  # noqa: E402
 from oadp.categories import get_categories  # noqa: E402
 from oadp.config import OverrideAction, load_config  # noqa: E402
-from oadp.dp.fusion import RANGES, FusionParameters  # noqa: E402
-from oadp.dp.test_nni import (  # noqa: E402
-    add_search_arguments,
-    evaluate_setting,
-    open_search,
-    print_result,
-    write_json,
-)
+from oadp.utils.command import ArgumentParser, run  # noqa: E402
+from oadp.utils.search_arguments import add_search_arguments  # noqa: E402
 
 POLL_SECONDS = 2
 
@@ -57,7 +51,7 @@ MOST_FAILURES = 3
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='tools/nni_dp_test.py',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -121,6 +115,8 @@ def trial_command(args: argparse.Namespace, dump_dir: pathlib.Path) -> str:
 def make_experiment(args: argparse.Namespace, command: str, folder: pathlib.Path) -> Any:
     """An NNI experiment on this machine that is yet to be started."""
     from nni.experiment import Experiment, launcher
+
+    from oadp.dp.fusion import RANGES
 
     # NNI gives its server three seconds to answer; a busy machine takes longer.
     launcher._check_rest_server = functools.partial(
@@ -225,6 +221,9 @@ def main(argv: list[str] | None = None) -> None:
     dump_dir = check_environment(args.port)
     work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
     config = load_config(args.config, args.override)
+    from oadp.dp.fusion import FusionParameters
+    from oadp.dp.fusion_setting import evaluate_setting, open_search, print_result, write_json
+
     # What is to be beaten, and a test of the inputs before anything is started.
     default = evaluate_setting(
         *open_search(config, dump_dir, args.images), FusionParameters(), args.objective
@@ -250,4 +249,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('tools/nni_dp_test.py', main)

@@ -7,30 +7,25 @@ and plain values are admitted.
 
 __all__ = ['add_safe_globals', 'load_pickled_arrays', 'load_tensors']
 
-import builtins
 import collections
 import datetime
+import errno
 import functools
 import inspect
 import os
 import pathlib
 import pickle
 import zipfile
-from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
+from .safe_arrays import PlainDtype, SafeArray, admit_arrays, scalar, unpickle
+
 _NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 """Where NumPy 1 and NumPy 2 say that arrays are made; either reads the other's files."""
 
-_NUMERIC_MODULES = ('numpy.core.numeric', 'numpy._core.numeric')
-"""The same, for pickles of protocol 5."""
-
-_reconstruct: Callable = np.empty(0).__reduce__()[0]  # type: ignore[assignment,index]
-_frombuffer: Callable = np.empty(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
-_scalar: Callable = np.float64(0).__reduce__()[0]  # type: ignore[assignment,index]
 
 _CONFIG_CLASSES = (
     'mmcv.utils.config.ConfigDict',
@@ -38,7 +33,6 @@ _CONFIG_CLASSES = (
     'todd.base.configs.Config',
 )
 """Dictionaries with attribute access that training code leaves in ``meta``; read as plain ones."""
-
 _HAS_WEIGHTS_ONLY = 'weights_only' in inspect.signature(torch.load).parameters  # torch >= 1.13
 
 
@@ -52,14 +46,16 @@ def add_safe_globals() -> None:
     """Let ``torch.load(weights_only=True)`` read what training frameworks put beside the weights.
 
     mmcv keeps a ``meta`` dictionary and hooks' messages in a checkpoint: best scores as NumPy
-    scalars, arrays, times, sets, configs. torch refuses them unless they are named. Does nothing
-    where torch has no such list (before 2.4); configs need torch 2.6.
+    scalars, arrays, times, sets, configs. torch refuses them unless they are named. NumPy's own
+    functions would trust a forged array, so others are called in their place, which torch knows how
+    to do since 2.5; before, files with NumPy values are refused. Configs need torch 2.6.
     """
-    if not hasattr(torch.serialization, 'add_safe_globals'):
+    if not hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint'):  # torch before 2.5
         return
     plain = [
         np.ndarray,
-        np.dtype,
+        SafeArray,
+        PlainDtype,
         *_dtype_classes(),
         datetime.date,
         datetime.datetime,
@@ -75,13 +71,12 @@ def add_safe_globals() -> None:
         complex,
         slice,
     ]
-    both = [(f, f'{m}.{f.__name__}') for f in (_reconstruct, _scalar) for m in _NUMPY_MODULES]
+    instead: list[Any] = [(PlainDtype, 'numpy.dtype')]
+    for module in _NUMPY_MODULES:
+        instead += [(SafeArray.empty, f'{module}._reconstruct'), (scalar, f'{module}.scalar')]
     # torch fills in no dictionaries but its own three kinds, even where a class is admitted.
-    configs = [(collections.OrderedDict, name) for name in _CONFIG_CLASSES]
-    try:
-        torch.serialization.add_safe_globals([*plain, *both, *configs])
-    except (AttributeError, TypeError):  # torch 2.4 knows a function by its own name alone
-        torch.serialization.add_safe_globals([*plain, _reconstruct, _scalar])
+    instead += [(collections.OrderedDict, name) for name in _CONFIG_CLASSES]
+    torch.serialization.add_safe_globals([*plain, *instead])
 
 
 def load_tensors(path: str | os.PathLike | BinaryIO, map_location: Any = 'cpu') -> Any:
@@ -100,9 +95,13 @@ def load_tensors(path: str | os.PathLike | BinaryIO, map_location: Any = 'cpu') 
         if not path.is_file():
             raise FileNotFoundError(f'{path}: no such file')
     add_safe_globals()
-    options = {'weights_only': True} if _HAS_WEIGHTS_ONLY else {}
+    if not _HAS_WEIGHTS_ONLY:
+        raise ValueError(
+            f'{path}: not read, as torch {torch.__version__} would run code that the file may hold; '
+            'install torch 1.13 or later'
+        )
     try:
-        data = torch.load(path, map_location=map_location, **options)
+        data = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as e:
         if not zipfile.is_zipfile(path) and 'GLOBAL' not in str(e):
             raise ValueError(f'{path}: not a readable torch file ({_reason(e)})') from e
@@ -112,8 +111,9 @@ def load_tensors(path: str | os.PathLike | BinaryIO, map_location: Any = 'cpu') 
             f"weights: torch.save({{'state_dict': torch.load({str(path)!r}, map_location='cpu', "
             "weights_only=False)['state_dict']}, 'new.pth')"
         ) from e
-    except (RuntimeError, EOFError, KeyError, ValueError) as e:
-        if 'CUDA' in str(e):  # the file is not to blame
+    except Exception as e:  # garbage makes torch's unpickler stumble in many ways, such as EINVAL
+        is_disk = isinstance(e, OSError) and e.errno != errno.EINVAL
+        if is_disk or isinstance(e, MemoryError) or 'CUDA' in str(e):  # the file is not to blame
             raise
         raise ValueError(f'{path}: not a readable torch file ({_reason(e)})') from e
     return _without_attributes(data, set())
@@ -148,39 +148,6 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Admits NumPy arrays and scalars; containers and numbers need no import in a pickle."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in _NUMPY_MODULES and name == '_reconstruct':
-            return _reconstruct
-        if module in _NUMPY_MODULES and name == 'scalar':
-            return _scalar
-        if module in _NUMERIC_MODULES and name == '_frombuffer':
-            return _frombuffer
-        if module == 'numpy' and name in ('ndarray', 'dtype'):
-            return getattr(np, name)
-        # How protocols 0 to 2 write the bytes of an array, and small containers.
-        if (module, name) == ('_codecs', 'encode'):
-            return _encode_latin1
-        if module in ('builtins', '__builtin__') and name in (
-            'bytes',
-            'bytearray',
-            'frozenset',
-            'set',
-        ):
-            return getattr(builtins, name)
-        if (module, name) == ('collections', 'OrderedDict'):
-            return collections.OrderedDict
-        raise pickle.UnpicklingError(f'{module}.{name} is not a NumPy array')
-
-
-def _encode_latin1(text: str, encoding: str = 'latin1') -> bytes:
-    if encoding.lower().replace('-', '') not in ('latin1', 'iso88591'):
-        raise pickle.UnpicklingError(f'bytes in the encoding {encoding!r}')
-    return text.encode('latin1')
-
-
 def load_pickled_arrays(path: str | os.PathLike) -> Any:
     """Read a pickle made of NumPy arrays, numbers, strings and plain containers alone.
 
@@ -196,18 +163,8 @@ def load_pickled_arrays(path: str | os.PathLike) -> Any:
         raise FileNotFoundError(f'{path}: no such file')
     with path.open('rb') as f:
         try:
-            return _ArrayUnpickler(f, encoding='latin1').load()
-        except (
-            pickle.UnpicklingError,
-            EOFError,
-            AttributeError,
-            ImportError,
-            IndexError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as e:
+            return unpickle(f, path.stat().st_size, admit_arrays)
+        except ValueError as e:
             raise ValueError(
-                f'{path}: expected a pickle of NumPy arrays in plain containers; found: '
-                f'{str(e) or type(e).__name__}'
+                f'{path}: expected a pickle of NumPy arrays of numbers in plain containers; found: {e}'
             ) from e

@@ -3,14 +3,49 @@
 Importing this package registers its modules with mmdet and todd, so that configs can name them; an
 mmdet config does it by ``custom_imports = dict(imports=['oadp.dp'])``. Before that, the adapters are
 put in place that mmcv and mmdet need (``oadp.compat``).
+
+Only ``python -m oadp.dp.NAME`` registers later: Python imports the package to find the command, which
+then parses its arguments, without the seconds that mmdet takes, and calls :func:`register`.
 """
 
-__all__ = ['build_dataset', 'build_detector']
+__all__ = ['build_dataset', 'build_detector', 'register']
 
-from ..compat import install, quiet_imports
+import functools
+import importlib
+import sys
+from typing import Any
 
-install()
-with quiet_imports():
-    from . import classifiers, detectors, heads, losses, pipelines, roi_heads  # noqa: F401
-    from .build import build_detector
-    from .datasets import build_dataset
+_BUILDERS = {'build_dataset': 'datasets', 'build_detector': 'build'}
+"""The functions that the package offers, and their modules."""
+
+
+@functools.cache
+def register() -> None:
+    """Register the modules with mmdet and todd. Further calls do nothing."""
+    from ..compat import install, quiet_imports
+
+    install()
+    with quiet_imports():
+        from . import classifiers, datasets, detectors, heads, losses, pipelines, roi_heads  # noqa: F401
+
+
+def __getattr__(name: str) -> Any:
+    if name in _BUILDERS:
+        register()
+        return getattr(importlib.import_module(f'.{_BUILDERS[name]}', __name__), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def _is_locating_command() -> bool:
+    """Whether Python is importing the package to find the module of ``-m oadp.dp.NAME``.
+
+    In that moment, and only then, ``sys.argv[0]`` is ``-m``, as Python documents.
+    """
+    if sys.argv[:1] != ['-m']:
+        return False
+    words = iter(sys.orig_argv)
+    return '-m' in words and next(words, '').startswith(f'{__name__}.')
+
+
+if not _is_locating_command():
+    register()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from .. import runtime
 from ..atomic import atomic_symlink, atomic_write
 from ..compat import load_tensors
+from ..utils.finite import refuse_non_finite
 from .build import build_detector
 
 _LISTED = 5
@@ -107,6 +108,12 @@ def load_weights(
             f'{path}: none of its keys is one of the model; it has {_short_list(sorted(state))}, '
             f'the model {_short_list(sorted(own))}'
         )
+    refuse_non_finite(
+        {k: state[k] for k in found.fitting},
+        path,
+        'a training of it diverged: take an earlier checkpoint',
+        usual=own,
+    )
     if found.lacking and not skip_misfits:
         raise ValueError(
             f'{path}: not a checkpoint of this config; {len(found.lacking)} keys missing: '

@@ -184,11 +184,16 @@ def build_val_loader(dataset: Any, config: Mapping[str, Any], world: World) -> D
         world: this process among the others.
 
     Raises:
-        ValueError: ``samples_per_gpu`` is not 1.
+        ValueError: ``samples_per_gpu`` is not 1, or ``workers_per_gpu`` is not a number of processes.
     """
     if config['samples_per_gpu'] != 1:
         raise ValueError(
             f'validator.dataloader.samples_per_gpu is {config["samples_per_gpu"]}; images are '
             'detected one at a time, so that none is padded to the size of another: set it to 1'
         )
-    return _build_loader(Share(dataset, world), 1, config['workers_per_gpu'], batch_size=1)
+    workers = config['workers_per_gpu']
+    if type(workers) is not int or workers < 0:
+        raise ValueError(
+            f'validator.dataloader.workers_per_gpu is {workers!r}; expected a whole number of at least 0'
+        )
+    return _build_loader(Share(dataset, world), 1, workers, batch_size=1)

@@ -4,8 +4,9 @@ mmcv names a checkpoint by the steps done, and then repeats the last of them whe
 the fp16 loss scale of iteration-based runs; and writes checkpoints under their final names.
 """
 
-__all__ = ['RUNNERS', 'EvaluationHook', 'SeedHook']
+__all__ = ['RUNNERS', 'EvaluationHook', 'FiniteLossHook', 'SeedHook']
 
+import math
 import pathlib
 import time
 from typing import Any
@@ -17,9 +18,12 @@ from mmcv.runner.checkpoint import weights_to_cpu
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..runtime import World
+from ..utils.finite import refuse_non_finite
 from .checkpoints import load_run, save_checkpoint
 from .inference import predict
 from .loaders import seed_everything
+
+_DIVERGED = 'the training diverged: take up an earlier checkpoint with a lower learning rate'
 
 
 class _Resumable:
@@ -60,8 +64,9 @@ class _Resumable:
         )
         if save_optimizer:
             data['optimizer'] = self.optimizer.state_dict()
-        name = (filename_tmpl or self._FILE).format(self._done())
-        save_checkpoint(pathlib.Path(out_dir) / name, data, link=create_symlink)
+        path = pathlib.Path(out_dir, (filename_tmpl or self._FILE).format(self._done()))
+        refuse_non_finite(data['state_dict'], path, f'not written: {_DIVERGED}')
+        save_checkpoint(path, data, link=create_symlink)
 
     def resume(self, checkpoint: str) -> None:
         """Take up a run where a checkpoint left it, this project's or the authors'.
@@ -74,6 +79,7 @@ class _Resumable:
                 another config.
         """
         data = load_run(self.model.module, checkpoint, self.logger)
+        refuse_non_finite(self.model.module.state_dict(), checkpoint, _DIVERGED)
         meta = data.get('meta', {})
         if 'optimizer' not in data or not {'epoch', 'iter'} <= set(meta):
             raise ValueError(
@@ -121,6 +127,41 @@ class SeedHook(Hook):
 
     def before_train_iter(self, runner: Any) -> None:
         seed_everything(self._seed, runner.iter, self._rank)
+
+
+class FiniteLossHook(Hook):
+    """Stops a training at the first loss that is NaN or infinite, before the optimiser's step.
+
+    The numbers are those that mmdet has read for the log, so that looking at them waits for no GPU.
+    Overflowing gradients of fp16, which the loss scale answers, are no concern of it.
+    """
+
+    def after_train_iter(self, runner: Any) -> None:
+        """Look at the losses of a step.
+
+        Raises:
+            ValueError: a loss is not finite; names it, the step and the images of this process.
+        """
+        values = {k: v for k, v in runner.outputs['log_vars'].items() if 'loss' in k}
+        faulty = {k: v for k, v in values.items() if not math.isfinite(v)}
+        if not faulty:
+            return
+        parts = {k: v for k, v in faulty.items() if k != 'loss'} or faulty
+        losses = ', '.join(f'{k} is {v}' for k, v in parts.items())
+        images = ', '.join(_file_names(runner.data_batch)) or 'unknown'
+        raise ValueError(
+            f'step {runner.iter + 1}: {losses}; images of this process: {images}. No checkpoint was '
+            'written after the last one. Look at these images and their features, lower '
+            '.trainer.optimizer.lr, or set .trainer.fp16:None'
+        )
+
+
+def _file_names(batch: Any) -> list[str]:
+    metas = batch.get('img_metas') if isinstance(batch, dict) else None
+    groups = getattr(metas, 'data', metas) or []  # a DataContainer has a list a GPU
+    return [
+        str(meta.get('ori_filename', meta.get('filename'))) for group in groups for meta in group
+    ]
 
 
 class EvaluationHook(EvalHook):

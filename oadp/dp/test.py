@@ -5,15 +5,12 @@ import pathlib
 
 from .. import runtime
 from ..config import add_config_arguments, load_config
-from .checkpoints import load_detector
-from .datasets import build_dataset
-from .dumping import dump_dataset
-from .fusion import FusionParameters
-from .testing import check_destinations, evaluate, set_fusion
+from ..utils.command import ArgumentParser, run
+from . import register
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.dp.test',
         description='Evaluate a checkpoint on the validation images of its config. Prints a table '
         'and writes the metrics as JSON. Environment: DRY_RUN=True: a few images; DUMP=DIR: write '
@@ -44,9 +41,16 @@ def check_dump(args: argparse.Namespace, root: pathlib.Path | None) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    config = load_config(args.config, args.override)
-    fusion = None if args.fusion is None else FusionParameters.from_text(args.fusion)
     check_dump(args, root := runtime.dump_dir())
+    config = load_config(args.config, args.override)
+    register()
+    from .checkpoints import load_detector
+    from .datasets import build_dataset
+    from .dumping import dump_dataset
+    from .fusion import FusionParameters
+    from .testing import check_destinations, evaluate, set_fusion
+
+    fusion = None if args.fusion is None else FusionParameters.from_text(args.fusion)
     with runtime.launch() as world:
         dataset = build_dataset(config, 'val')
         if root is None:
@@ -61,4 +65,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.dp.test', main)

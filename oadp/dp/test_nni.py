@@ -9,109 +9,28 @@ which python -m oadp.dp.test --fusion accepts. As a trial of an NNI experiment (
 it takes the setting from NNI, reports the objective, and writes work_dirs/NAME/TRIAL.json.
 """
 
-__all__ = ['evaluate_setting', 'main', 'open_search']
+from __future__ import annotations
+
+__all__ = ['main']
 
 import argparse
-import json
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import torch.distributed as dist
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from .. import runtime
-from ..atomic import atomic_write
-from ..categories import Categories, get_categories
+from ..categories import get_categories
 from ..config import add_config_arguments, load_config
-from .dump import Dump
-from .fast_eval import GroundTruth
-from .fusion import FusionParameters
-from .search import FusionSearch, choose_images
-from .testing import metrics_table
+from ..utils.command import ArgumentParser, run
+from ..utils.search_arguments import add_search_arguments
+from . import register
 
-_DRY_RUN_IMAGES = 5
-
-
-def open_search(
-    config: Mapping[str, Any],
-    dump_dir: pathlib.Path,
-    images: str | None = None,
-    world: runtime.World | None = None,
-) -> tuple[FusionSearch, GroundTruth]:
-    """Open a dump for the data set of a config.
-
-    Args:
-        config: whole; its validation annotations are what detections are judged by.
-        dump_dir: what ``DUMP`` was.
-        images: see :func:`choose_images`.
-        world: the processes of the run.
-
-    Raises:
-        FileNotFoundError: no dump, images without a record, or no annotations.
-        ValueError: a dump of other categories.
-    """
-    if runtime.dry_run() and (dump_dir / 'dry_run').is_dir():
-        dump_dir = dump_dir / 'dry_run'
-    dump = Dump(dump_dir)
-    categories = get_categories(config['categories'])
-    if dump.meta.categories != categories:
-        raise ValueError(
-            f'{dump_dir}: a dump of {dump.meta.categories.num_all} categories, which are not those '
-            f'of the config ({config["categories"]!r}, {categories.num_all}); give the config that it '
-            'was made with'
-        )
-    dataset = config['validator']['dataloader']['dataset']
-    federated = dataset['type'] == 'OV_LVIS'
-    ground_truth = GroundTruth(dataset['ann_file'], categories, federated)
-    chosen = choose_images(images, ground_truth.image_ids)
-    if runtime.dry_run():
-        present = set(dump.image_ids())
-        chosen = [i for i in chosen if i in present][:_DRY_RUN_IMAGES]
-    if len(chosen) < len(ground_truth.image_ids):
-        ground_truth = GroundTruth(dataset['ann_file'], categories, federated, chosen)
-    return FusionSearch(dump, ground_truth, world), ground_truth
-
-
-def evaluate_setting(
-    search: FusionSearch,
-    ground_truth: GroundTruth,
-    parameters: FusionParameters,
-    objective: str | None = None,
-    report: Callable[[float], None] | None = None,
-) -> dict[str, Any]:
-    """One setting, as what is written of it.
-
-    Args:
-        search, ground_truth: of :func:`open_search`.
-        parameters: the setting.
-        objective: see :meth:`GroundTruth.metric`.
-        report: called with the objective on the first part of the images, and on more of them.
-
-    Returns:
-        ``objective`` (its name), ``value``, ``parameters``, ``metrics`` and ``images`` (their
-        number), on the first process; nothing on others.
-
-    Raises:
-        ValueError: an unknown objective, or one that nothing in the images can be judged by.
-    """
-    objective = ground_truth.metric(objective)
-    metrics = search.evaluate(parameters, report=report and (objective, report), show_progress=True)
-    if not metrics:
-        return {}
-    if metrics[objective] < 0:
-        raise ValueError(f'{objective}: there is no object to judge it by in the chosen images')
-    return dict(
-        objective=objective,
-        value=metrics[objective],
-        parameters=parameters.to_dict(),
-        metrics=metrics,
-        images=len(ground_truth.image_ids),
-    )
+if TYPE_CHECKING:
+    from .fusion import FusionParameters
 
 
 def _parameters(text: str | None, trial: str | None, world: runtime.World) -> FusionParameters:
+    from .fusion import FusionParameters
+
     if text is not None:
         return FusionParameters.from_text(text)
     if trial is None:
@@ -119,6 +38,8 @@ def _parameters(text: str | None, trial: str | None, world: runtime.World) -> Fu
     # Each call takes another setting from the tuner: one process asks, for all.
     box: list[Any] = [_nni().get_next_parameter() if world.is_main else None]
     if world.is_distributed:
+        import torch.distributed as dist
+
         dist.broadcast_object_list(box)
     return FusionParameters.from_mapping(box[0])
 
@@ -129,42 +50,8 @@ def _nni() -> Any:
     return nni
 
 
-def print_result(result: dict[str, Any], categories: Categories) -> None:
-    """As tables: the setting, and the metrics as ``oadp.dp.test`` prints them."""
-    setting = Table('parameter', 'value', title='score fusion')
-    for name, value in result['parameters'].items():
-        setting.add_row(name, f'{value:.4f}')
-    table = metrics_table(result['metrics'], categories, ['bbox'])
-    table.caption = (
-        f'{result["images"]} images; objective {result["objective"]} {100 * result["value"]:.2f}'
-    )
-    Console().print(setting, table)
-
-
-def write_json(path: pathlib.Path, data: Any) -> None:
-    """Atomically, with the folder."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')
-
-
-def add_search_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that a single evaluation and the whole search share."""
-    parser.add_argument(
-        '--objective',
-        metavar='METRIC',
-        help='what counts: a metric of the table, or novel_AP50, base_AP50, all_AP50, APr, …; '
-        'default: what the paper reports (novel AP50, or APr for LVIS)',
-    )
-    parser.add_argument(
-        '--images',
-        metavar='train|val|FILE',
-        help='only one of two fixed halves of the images, or those whose ids are in FILE; so '
-        'that a setting can be found on some images and judged on others',
-    )
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.dp.test_nni',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -185,6 +72,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = load_config(args.config, args.override)
+    register()
+    from .fusion_setting import evaluate_setting, open_search, print_result, write_json
+
     work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
     trial, logger = runtime.nni_trial(), runtime.get_logger()
 
@@ -208,4 +98,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.dp.test_nni', main)

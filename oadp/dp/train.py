@@ -5,11 +5,12 @@ import pathlib
 
 from .. import runtime
 from ..config import add_config_arguments, dump_config, load_config
-from .training import prepare
+from ..utils.command import ArgumentParser, run
+from . import register
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.dp.train',
         description='Train a detector. Needs the annotations, images, prompts and CLIP features that '
         'the config names. Writes config.py, train.log, TensorBoard curves and checkpoints '
@@ -25,6 +26,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = load_config(args.config, args.override)
+    register()
+    from .training import prepare
+
     work_dir = pathlib.Path('work_dirs/dry_run' if runtime.dry_run() else 'work_dirs', args.name)
     with runtime.launch() as world:
         logger = runtime.get_logger(file=work_dir / 'train.log')
@@ -34,4 +38,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.dp.train', main)

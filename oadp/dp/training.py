@@ -5,7 +5,7 @@ __all__ = ['Run', 'prepare']
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmcv.parallel import MMDataParallel
@@ -23,7 +23,7 @@ from .checkpoints import is_switched_on, load_weights
 from .datasets import build_dataset
 from .distillation import untrained_heads
 from .loaders import build_train_loader, build_val_loader, seed_everything
-from .runners import RUNNERS, EvaluationHook, SeedHook
+from .runners import RUNNERS, EvaluationHook, FiniteLossHook, SeedHook
 
 _REQUIRED = (
     'dataloader',
@@ -37,6 +37,19 @@ _REQUIRED = (
     'seed',
 )
 _DRY_RUN_STEPS = 2
+
+_COUNTS = {
+    'dataloader.samples_per_gpu': 1,
+    'dataloader.workers_per_gpu': 0,
+    'runner.max_iters': 1,
+    'runner.max_epochs': 1,
+    'checkpoint_config.interval': 1,
+    'evaluation.interval': 1,
+    'log_config.interval': 1,
+}
+"""Keys of ``trainer`` that are numbers of something, and the least that they may be."""
+
+_NEVER_SAVE = ('checkpoint_config.interval', -1)  # mmcv's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +90,7 @@ def prepare(
     model = _build_model(config, trainer, world, logger)
     runner = _build_runner(trainer, model, work_dir, world, logger)
     runner.register_hook(SeedHook(trainer['seed'], world), priority='VERY_HIGH')
+    runner.register_hook(FiniteLossHook(), priority='VERY_HIGH')
     if trainer.get('evaluation') is not None:
         runner.register_hook(_build_evaluation(config, trainer, world, endless), priority='LOW')
     if trainer.get('resume_from'):
@@ -103,9 +117,22 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
             f'seed is {trainer.get("seed")!r}; it must be an integer, as the order of the images '
             'and resuming depend on it'
         )
+    faults += _wrong_counts(trainer)
     if faults:
         raise ValueError('trainer: ' + '; '.join(faults))
     return trainer
+
+
+def _wrong_counts(trainer: Mapping[str, Any]) -> Iterator[str]:
+    """Numbers of things that must be whole, and at least 1 or 0."""
+    for key, lowest in _COUNTS.items():
+        section, _, name = key.partition('.')
+        settings = trainer.get(section)
+        if not isinstance(settings, Mapping) or settings.get(name) is None:
+            continue
+        value = settings[name]
+        if type(value) is not int or not (value >= lowest or (key, value) == _NEVER_SAVE):
+            yield f'{key} is {value!r}; expected a whole number of at least {lowest}'
 
 
 def _shorten(trainer: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ any dataset.
 
 __all__ = ['Split', 'draw_split', 'main', 'write_dataset']
 
-import argparse
 import enum
 import json
 import pathlib
@@ -20,6 +19,7 @@ from PIL import Image
 
 from ..atomic import atomic_write
 from ..progress import Progress
+from ..utils.command import ArgumentParser, run
 from .scene import Scene, draw_scene
 from .settings import NUM_TRAIN, NUM_VAL
 from .shapes import BASES, NOVELS
@@ -137,7 +137,7 @@ def _write_json(path: pathlib.Path, data: dict[str, Any]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the arguments and write the dataset."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.mini.dataset',
         description='Draw the embedded benchmark: images, COCO annotations, categories.json.',
     )
@@ -154,4 +154,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.mini.dataset', main)

@@ -8,7 +8,6 @@ all training and only illustrates the results.
 
 __all__ = ['main', 'to_ground_truth']
 
-import argparse
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from ..dp import build_dataset
 from ..dp.checkpoints import load_detector
 from ..dp.inference import predict
 from ..dp.loaders import build_val_loader
+from ..utils.command import ArgumentParser, run
 from ..utils.output_names import check_file
 from ..visualize import draw, to_detections
 
@@ -130,7 +130,7 @@ def _detect(
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the arguments, run the detectors and save the figure."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.mini.figure',
         description='Draw ground truth and detections side by side.',
     )
@@ -141,8 +141,8 @@ def main(arguments: list[str] | None = None) -> None:
     check_file('--out', args.out, ('.jpg', '.jpeg'))
     columns: dict[str, list[sv.Detections]] = {}
     with runtime.launch() as world:
-        for run in args.runs:
-            name, checkpoint = run.split(':', 1)
+        for pair in args.runs:
+            name, checkpoint = pair.split(':', 1)
             dataset, detections = _detect(name, checkpoint, max(POOL, args.images), world)
             objects = [to_ground_truth(dataset, i) for i in range(len(dataset))]
             columns.setdefault('ground truth', objects)
@@ -163,4 +163,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.mini.figure', main)

@@ -12,6 +12,7 @@ import time
 
 from rich.console import Console
 
+from ..utils.command import ArgumentParser
 from .results import SETTINGS, collect, tabulate
 from .settings import NUM_TRAIN, NUM_VAL, TeacherSettings
 from .stages import Runner, Stage, StageError
@@ -193,7 +194,7 @@ _WORDS = 'star, heart, house, bottle, key, triangle, spook, moth, bunny, tiara, 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse and check the arguments of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.mini',
         description='Run the method on a laptop: draw a small dataset, train a small CLIP on all of '
         'its classes, then detectors on boxes of two thirds of them, without and with '

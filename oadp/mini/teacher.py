@@ -7,7 +7,6 @@ the detector.
 
 __all__ = ['build_clip', 'main', 'train']
 
-import argparse
 import dataclasses
 import math
 import pathlib
@@ -23,6 +22,7 @@ from ..clip_model import encode_texts, import_clip, save_clip_archive, tokenize
 from ..progress import Progress
 from ..prompts.templates import VILD
 from ..runtime import get_logger
+from ..utils.command import ArgumentParser, run
 from ..utils.output_names import check_file
 from .captions import NEAREST, Caption, Crop, cut_crops, cut_windows, sample_crops, write_caption
 from .dataset import Split, draw_split
@@ -220,7 +220,7 @@ def _log_accuracy(model: Any, step: int, loss: float, held_out: dict[str, list[C
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the arguments, train the CLIP and save it."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.mini.teacher',
         description="Train the embedded benchmark's CLIP on captioned crops of drawn images.",
     )
@@ -251,4 +251,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.mini.teacher', main)

@@ -5,6 +5,12 @@
 
 __all__ = ['Blocks']
 
+if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
+    from ..utils.command import run
+    from .arguments import main
+
+    run('oadp.oake.blocks', lambda: main('blocks'))
+
 from collections.abc import Iterator
 
 import torch
@@ -13,7 +19,6 @@ from torch import Tensor
 
 from ..data.images import read_pil_image
 from . import pyramid
-from .command import main
 from .images import ImageInfo
 from .pixels import clip_transform, to_tensor
 from .task import CutPixels, Inputs, Sample, Task
@@ -48,7 +53,3 @@ class Blocks(Task):
             pixels = to_tensor(picture)
             for x, y in level.offsets:
                 yield pixels[:, y : y + side, x : x + side]
-
-
-if __name__ == '__main__':
-    raise SystemExit(main(Blocks))

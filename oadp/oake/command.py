@@ -1,8 +1,7 @@
-"""The command line of the three extractions, and their config."""
+"""What the three extractions do with their config; ``arguments`` is their command line."""
 
-__all__ = ['default_batch_size', 'main', 'run']
+__all__ = ['default_batch_size', 'run']
 
-import argparse
 import logging
 import pathlib
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ import torch
 
 from .. import runtime
 from ..clip_model import CLIP_PATH, load_clip
-from ..config import add_config_arguments, dump_config, load_config, to_plain
+from ..config import dump_config, to_plain
 from ..features import open_store
 from .encoder import ImageEncoder
 from .extraction import Options, Report, Split, extract
@@ -32,25 +31,6 @@ GPU: 512 of them (reference configuration)."""
 
 _DATASET_KEYS = ('root', 'annFile', 'output_dir', 'auto_fix', 'type')
 _LOADER_KEYS = ('dataset', 'num_workers')
-
-
-def main(task: type[Task]) -> int:
-    """Run a command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog=f'python -m oadp.oake.{task.kind}',
-        description=f'Extract CLIP features, {task.kind}. Needs CLIP (pretrained/clip/ViT-B-32.pt), '
-        'images and annotations'
-        + (', and proposals' if task.is_masked else '')
-        + '. Writes one record an image to the output_dir of the config; images that have one are '
-        'skipped. With DRY_RUN=True: a few images, written to work_dirs/dry_run/NAME.',
-    )
-    parser.add_argument('name', help='the log goes to work_dirs/NAME')
-    add_config_arguments(parser)
-    args = parser.parse_args()
-    config = load_config(args.config, args.override)
-    with runtime.launch() as world:
-        reports = run(task, args.name, config, world)
-    return 1 if any(report.failed for report in reports) else 0
 
 
 def run(

@@ -5,11 +5,16 @@
 
 __all__ = ['Globals']
 
+if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
+    from ..utils.command import run
+    from .arguments import main
+
+    run('oadp.oake.globals', lambda: main('globals'))
+
 from torch import Tensor
 
 from ..data.images import MAX_PIXELS, read_pil_image
 from ..features import Record
-from .command import main
 from .images import ImageInfo
 from .pixels import to_tensor
 from .task import CutPixels, Sample, Task
@@ -44,7 +49,3 @@ class Globals(Task):
     def order(self, image: ImageInfo) -> tuple:
         width, height = image.size_wh or (0, 0)
         return width // self.patch, height // self.patch
-
-
-if __name__ == '__main__':
-    raise SystemExit(main(Globals))

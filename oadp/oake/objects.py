@@ -5,6 +5,12 @@
 
 __all__ = ['Objects']
 
+if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
+    from ..utils.command import run
+    from .arguments import main
+
+    run('oadp.oake.objects', lambda: main('objects'))
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +18,6 @@ from torch import Tensor
 from ..boxes import is_large_enough
 from ..data.images import read_pil_image
 from ..data.proposal_checks import outside
-from .command import main
 from .crops import EXPAND_MODES, ExpandMode, expand, outside_masks
 from .encoder import ImageEncoder
 from .images import ImageInfo, load_proposals
@@ -109,7 +114,3 @@ class Objects(Task):
             return CutPixels(torch.stack(images), masks[part])
 
         return Sample(len(xyxy), dict(bboxes=xyxy, objectness=objectness), cut)
-
-
-if __name__ == '__main__':
-    raise SystemExit(main(Objects))

@@ -4,6 +4,8 @@ DetPro releases its LVIS embeddings as a bare tensor in the order of LVIS's cate
 ``data/prompts/detpro_lvis.pth``, in which they are found by name.
 """
 
+from __future__ import annotations
+
 __all__ = ['lvis_names', 'main', 'read_detpro']
 
 import argparse
@@ -11,12 +13,13 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-from torch.nn import functional
+from .. import runtime
+from ..utils.command import ArgumentParser, run
 
-from .. import compat, runtime
-from .files import output_path, save_prompts
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NAMES = pathlib.Path(__file__).with_name('lvis_names.json')
 
@@ -39,6 +42,11 @@ def read_detpro(path: str | os.PathLike) -> Tensor:
         FileNotFoundError: no such file; says where to get it.
         ValueError: not a tensor of that shape.
     """
+    from torch import Tensor
+    from torch.nn import functional
+
+    from .. import compat
+
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -55,7 +63,7 @@ def read_detpro(path: str | os.PathLike) -> Tensor:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.prompts.detpro',
         description='Turn the prompts that DetPro releases for LVIS into a prompt file with names. '
         'DRY_RUN=True writes into work_dirs/dry_run/prompts/.',
@@ -77,6 +85,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    from .files import output_path, save_prompts
+
     out = output_path(args.out)
     embeddings = read_detpro(args.source)
     save_prompts(out, lvis_names(), embeddings)
@@ -84,4 +94,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.prompts.detpro', main)

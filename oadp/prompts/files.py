@@ -54,8 +54,17 @@ def load_prompts(path: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(
             f'{path}: {len(names)} names, but embeddings of shape {tuple(embeddings.shape)}'
         )
+    _refuse_non_finite(path, names, embeddings)
     scalars = {k: content[k].float() for k in ('scaler', 'bias') if k in content}
+    if faulty := [k for k, v in scalars.items() if not bool(v.isfinite().all())]:
+        raise ValueError(f'{path}: {faulty} not finite')
     return {'names': names, 'embeddings': embeddings, **scalars}
+
+
+def _refuse_non_finite(path: pathlib.Path, names: Sequence[str], embeddings: Tensor) -> None:
+    faulty = [n for n, e in zip(names, embeddings, strict=True) if not bool(e.isfinite().all())]
+    if faulty:
+        raise ValueError(f'{path}: embeddings that are not finite: {faulty[:10]}')
 
 
 def save_prompts(
@@ -77,9 +86,7 @@ def save_prompts(
         raise ValueError(
             f'{path}: {len(names)} names, but embeddings of shape {tuple(embeddings.shape)}'
         )
-    faulty = [n for n, e in zip(names, embeddings, strict=True) if not bool(e.isfinite().all())]
-    if faulty:
-        raise ValueError(f'{path}: embeddings that are not finite: {faulty[:10]}')
+    _refuse_non_finite(path, names, embeddings)
     content = {'names': list(names), 'embeddings': embeddings.detach().float().cpu().contiguous()}
     content |= {k: v.detach().float().cpu() for k, v in scalars.items()}
     with atomic_write(path) as temporary:

@@ -8,21 +8,14 @@ __all__ = ['main', 'train']
 import argparse
 import pathlib
 import shutil
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from .. import runtime
 from ..categories import get_categories
-from ..clip_model import load_clip
 from ..config import OverrideAction, load_config, to_plain
 from ..runtime import World
-from .files import output_path, save_prompts
-from .image_labels import read_image_labels
-from .multi_label import MultiLabelPrompts
-from .multi_label_training import MultiLabelTraining, balance
+from ..utils.command import ArgumentParser, run
 
 DEFAULT_CONFIG = pathlib.Path('configs/prompts/ml_coco.py')
 _PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not the training's
@@ -30,6 +23,14 @@ _PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not the 
 
 def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, float]]:
     """Train by a loaded config and write the prompt file. Returns the history of losses and mAP."""
+    import torch
+
+    from ..clip_model import load_clip
+    from .files import output_path, save_prompts
+    from .image_labels import read_image_labels
+    from .multi_label import MultiLabelPrompts
+    from .multi_label_training import MultiLabelTraining, balance
+
     dry_run = runtime.dry_run()
     settings = {k: v for k, v in to_plain(config).items() if k not in _PATHS}
     if dry_run:
@@ -61,7 +62,7 @@ def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, f
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.prompts.ml_coco',
         description='Learn a context for class names from multi-label images. Needs the weights of CLIP, the blocks '
         'features of OAKE and the annotation splits; opens no image. Writes the prompt file that the config names, and '
@@ -80,29 +81,28 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action=OverrideAction,
         default={},
         metavar='KEY:VALUE',
-        help='change config keys: .a.b:EXPR for a Python value, .a.b::TEXT for a string',
+        help='change config keys: .a.b:LITERAL for a Python literal, .a.b::TEXT for a string',
     )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
-        config = load_config(args.config, args.override)
-        with runtime.launch() as world:
-            folder = pathlib.Path('work_dirs/dry_run' if runtime.dry_run() else 'work_dirs')
-            work_dir = folder / 'prompts' / args.config.stem
-            if runtime.dry_run():
-                if world.is_main:
-                    shutil.rmtree(work_dir, ignore_errors=True)
-                runtime.barrier()
+    config = load_config(args.config, args.override)
+    import torch
+
+    with runtime.launch() as world:
+        folder = pathlib.Path('work_dirs/dry_run' if runtime.dry_run() else 'work_dirs')
+        work_dir = folder / 'prompts' / args.config.stem
+        if runtime.dry_run():
             if world.is_main:
-                runtime.get_logger(file=work_dir / 'log.txt')
-            torch.manual_seed(config.seed)
-            train(config, world, work_dir)
-    except (OSError, ValueError) as e:
-        sys.exit(f'error: {e}')
+                shutil.rmtree(work_dir, ignore_errors=True)
+            runtime.barrier()
+        if world.is_main:
+            runtime.get_logger(file=work_dir / 'log.txt')
+        torch.manual_seed(config.seed)
+        train(config, world, work_dir)
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.prompts.ml_coco', main)

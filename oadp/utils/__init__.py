@@ -1,1 +1,1 @@
-"""Helpers that know nothing of detection or CLIP."""
+"""Helpers that know nothing of detection or CLIP: files, command line, errors, memory."""

@@ -1,12 +1,13 @@
 import logging
 import pathlib
+import types
 
 import pytest
 import torch
 
 from oadp.compat import load_tensors
 from oadp.config import load_config
-from oadp.dp import build_detector, checkpoints
+from oadp.dp import build_detector, checkpoints, runners
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -182,3 +183,17 @@ def test_a_run_of_another_config(saved, change, message: str):
     torch.save(dict(state_dict=change(state)), path)
     with pytest.raises(ValueError, match=f'not of a run of this config.*{message}'):
         checkpoints.load_run(build_detector(config), path)
+
+
+def test_weights_that_are_not_finite_are_not_written(tmp_path: pathlib.Path):
+    """Gradients without a finite number spoil them in a step whose loss was finite."""
+    runner = object.__new__(runners.RUNNERS['IterBasedRunner'])
+    layer = torch.nn.Linear(2, 2)
+    runner.model = types.SimpleNamespace(module=layer)
+    runner.meta, runner._epoch, runner._iter = {}, 0, 4
+    runner.save_checkpoint(tmp_path, save_optimizer=False)
+    layer.weight.data[0, 0] = float('nan')
+    runner._iter = 5
+    with pytest.raises(ValueError, match=r'iter_6\.pth: NaN or infinity in weight; not written'):
+        runner.save_checkpoint(tmp_path, save_optimizer=False)
+    assert (tmp_path / 'latest.pth').readlink() == pathlib.Path('iter_5.pth')

@@ -16,9 +16,9 @@ from oadp.dp.checkpoints import load_detector
 from oadp.dp.dump import Dump
 from oadp.dp.dumping import dump_dataset
 from oadp.dp.fusion import FusionParameters
+from oadp.dp.fusion_setting import open_search
 from oadp.dp.inference import predict
 from oadp.dp.loaders import build_val_loader
-from oadp.dp.test_nni import open_search
 from oadp.runtime import World
 
 ALONE = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))

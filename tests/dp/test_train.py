@@ -145,11 +145,58 @@ def test_a_dry_run_does_without_the_weights_of_the_backbone(here, monkeypatch):
         ('.trainer.runner.type::MyRunner', 'choose from'),
         ('.trainer.workflow:[("train",1),("val",1)]', "only 'train'"),
         ('.trainer.dataloader.dataset.ann_file::no.json', 'oadp.build_annotations'),
+        ('.trainer.dataloader.samples_per_gpu:0', 'samples_per_gpu is 0; expected .* at least 1'),
+        ('.trainer.dataloader.samples_per_gpu:2.0', 'samples_per_gpu is 2.0; expected a whole'),
+        ('.trainer.dataloader.workers_per_gpu:-1', 'workers_per_gpu is -1; .* at least 0'),
+        ('.trainer.runner.max_iters:0', 'max_iters is 0'),
+        ('.trainer.checkpoint_config.interval:0', 'checkpoint_config.interval is 0'),
+        ('.trainer.evaluation.interval:-2', 'evaluation.interval is -2'),
+        ('.trainer.log_config.interval:0', 'log_config.interval is 0'),
     ],
 )
 def test_bad_input(here, override: str, message: str):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train.main(['x', 'ov_coco.py', '--override', override])
+
+
+def test_wrong_numbers_are_listed_together(here):
+    overrides = ['.trainer.dataloader.samples_per_gpu:0', '.trainer.runner.max_iters:True']
+    with pytest.raises(ValueError, match='samples_per_gpu is 0.*; runner.max_iters is True'):
+        train.main(['x', 'ov_coco.py', '--override', *overrides])
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(here, monkeypatch):
+    """At the third step: the checkpoint of the second one stays the newest."""
+    from oadp.dp.detectors import OADP
+
+    steps = []
+    original = OADP.forward_train
+
+    def forward_train(self, img, img_metas, **kwargs):
+        losses = original(self, img, img_metas, **kwargs)
+        steps.append([meta['ori_filename'] for meta in img_metas])
+        if len(steps) == 3:
+            losses['loss_bbox'] = losses['loss_bbox'] * float('nan')
+        return losses
+
+    monkeypatch.setattr(OADP, 'forward_train', forward_train)
+    with pytest.raises(ValueError, match='step 3: loss_bbox is nan; images') as e:
+        train.main(
+            ['diverging', 'ov_coco.py', '--override', '.trainer.checkpoint_config.interval:1']
+        )
+    assert all(name in str(e.value) for name in steps[2])
+    folder = here / 'work_dirs/diverging'
+    assert (folder / 'latest.pth').readlink() == pathlib.Path('iter_2.pth')
+
+
+def test_weights_that_are_not_finite_are_not_read(whole_run: pathlib.Path, here):
+    data = load_tensors(whole_run / 'iter_4.pth')
+    name = 'rpn_head.rpn_cls.weight'
+    data['state_dict'][name][0] = float('inf')
+    torch.save(data, here / 'inf.pth')
+    for key in ('load_from', 'resume_from'):
+        with pytest.raises(ValueError, match=rf'inf\.pth: NaN or infinity in {name}'):
+            train.main(['inf', 'ov_coco.py', '--override', f'.trainer.{key}::inf.pth'])
 
 
 @pytest.mark.parametrize(

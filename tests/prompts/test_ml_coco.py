@@ -20,6 +20,7 @@ from oadp.config import load_config
 from oadp.features import open_store
 from oadp.prompts import ml_coco
 from oadp.prompts.multi_label import MultiLabelPrompts
+from oadp.prompts.multi_label_training import MultiLabelTraining
 
 BASES = ('cat', 'dog', 'red_fox', 'owl', 'whale', 'oak tree')
 NOVELS = ('ant', 'river', 'cup')
@@ -128,7 +129,7 @@ def test_resumes_where_it_was_killed(folder, monkeypatch):
     expected, entries = torch.load('data/prompts/ml.pth'), history()
     (folder / 'killed.py').write_text((folder / 'ml.py').read_text())
 
-    step, count = ml_coco.MultiLabelTraining._step, 0
+    step, count = MultiLabelTraining._step, 0
 
     def killed(self, indices):
         nonlocal count
@@ -137,7 +138,7 @@ def test_resumes_where_it_was_killed(folder, monkeypatch):
             raise KeyboardInterrupt
         return step(self, indices)
 
-    monkeypatch.setattr(ml_coco.MultiLabelTraining, '_step', killed)
+    monkeypatch.setattr(MultiLabelTraining, '_step', killed)
     with pytest.raises(KeyboardInterrupt):
         ml_coco.main(['killed.py'])
     ml_coco.main(['killed.py'])
@@ -153,7 +154,7 @@ def test_resumes_where_it_was_killed(folder, monkeypatch):
 
 def test_other_settings_do_not_continue(folder):
     ml_coco.main(['ml.py', '--override', '.epochs:1'])
-    with pytest.raises(SystemExit, match=r'other settings \(optimizer differ\)'):
+    with pytest.raises(ValueError, match=r'other settings \(optimizer differ\)'):
         ml_coco.main(['ml.py', '--override', '.optimizer.lr:0.01'])
     ml_coco.main(['ml.py', '--override', '.epochs:2'])
     assert [e['epoch'] for e in history()] == [0, 1, 2]
@@ -174,7 +175,7 @@ def test_without_validation(folder):
 
 
 def test_missing_config(folder):
-    with pytest.raises(SystemExit, match='configs/prompts/ml_coco.py'):
+    with pytest.raises(FileNotFoundError, match='configs/prompts/ml_coco.py'):
         ml_coco.main([])
 
 

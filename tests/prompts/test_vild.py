@@ -7,6 +7,8 @@ import torch
 
 from oadp.clip_model import encode_texts, load_clip
 from oadp.prompts import vild
+from oadp.prompts.ensemble import embed_names
+from oadp.prompts.templates import VILD
 
 
 def test_equals_the_recorded_embeddings(golden):
@@ -16,13 +18,13 @@ def test_equals_the_recorded_embeddings(golden):
     picked += [expected['names'].index(n) for n in ('CD_player', 'arctic_(type_of_shoe)', 'cow')]
     names = [expected['names'][i] for i in picked]
     model = load_clip(golden / 'world/pretrained/clip/ViT-B-32.pt')
-    embeddings = vild.embed_names(model, names)
+    embeddings = embed_names(model, names)
     assert torch.allclose(embeddings, expected['embeddings'][picked], atol=1e-6)
 
 
 def test_mean_is_not_normalised_again(small_clip):
     templates = ('a {}', 'there is no {} here')
-    embedding = vild.embed_names(small_clip, ['cat'], templates)[0]
+    embedding = embed_names(small_clip, ['cat'], templates)[0]
     a, b = encode_texts(small_clip, ['a cat', 'there is no cat here'])
     assert torch.allclose(embedding, (a + b) / 2, atol=1e-6)
     assert embedding.norm() < 0.999
@@ -41,20 +43,20 @@ def test_equals_whole_sentences(small_clip):
     ]
     templates = ('{}', 'there is {}', '{} in the scene', 'it is one {} here, 2 of')
     expected = encode_texts(small_clip, [t.format(n) for n in names for t in templates])
-    mine = vild.embed_names(small_clip, names, templates)
+    mine = embed_names(small_clip, names, templates)
     assert torch.allclose(mine, expected.unflatten(0, (8, 4)).mean(1), atol=1e-6)
 
 
 @pytest.mark.parametrize('template', ['a photo of a {}.', 'no name', 'an{}', '"{}"'])
 def test_templates_in_which_the_name_is_no_word(small_clip, template):
     with pytest.raises(ValueError, match='with spaces around it'):
-        vild.embed_names(small_clip, ['cat'], [template])
+        embed_names(small_clip, ['cat'], [template])
 
 
 def test_sentences_that_do_not_fit(small_clip):
     name = ' '.join('abcdefghijklmnopqrst')  # 20 tokens, of 24 with start and end
     with pytest.raises(ValueError, match=r"24 tokens: \['there is a b c .* s t here'\]"):
-        vild.embed_names(small_clip, ['cat', name], ['one {}', 'there is {} here'])
+        embed_names(small_clip, ['cat', name], ['one {}', 'there is {} here'])
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_command(command, tmp_path, small_clip):
     content = torch.load(tmp_path / 'out/p.pth')
     assert content['names'] == ['arrow', 'fish', 'key', 'owl', 'red_star', 'ring']
     assert content['embeddings'].shape == (6, 64) and content['embeddings'].dtype == torch.float32
-    expected = encode_texts(small_clip, [t.format('red_star') for t in vild.VILD]).mean(0)
+    expected = encode_texts(small_clip, [t.format('red_star') for t in VILD]).mean(0)
     assert torch.allclose(content['embeddings'][4], expected, atol=5e-3)  # weights through fp16
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['p.pth']
 

@@ -1,0 +1,41 @@
+"""The command line of the three extractions, which parses before torch is imported."""
+
+__all__ = ['main', 'parse_args']
+
+import argparse
+import importlib
+from collections.abc import Sequence
+
+from .. import runtime
+from ..config import add_config_arguments, load_config
+from ..utils.command import ArgumentParser
+
+_TASKS = {'globals': 'Globals', 'blocks': 'Blocks', 'objects': 'Objects'}
+"""Kinds of features, which are the modules' names, and the classes in them."""
+
+
+def parse_args(kind: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments of ``python -m oadp.oake.KIND``."""
+    parser = ArgumentParser(
+        prog=f'python -m oadp.oake.{kind}',
+        description=f'Extract CLIP features, {kind}. Needs CLIP (pretrained/clip/ViT-B-32.pt), '
+        'images and annotations'
+        + (', and proposals' if kind == 'objects' else '')
+        + '. Writes one record an image to the output_dir of the config; images that have one are '
+        'skipped. With DRY_RUN=True: a few images, written to work_dirs/dry_run/NAME.',
+    )
+    parser.add_argument('name', help='the log goes to work_dirs/NAME')
+    add_config_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(kind: str, argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status, 1 where an image failed."""
+    args = parse_args(kind, argv)
+    config = load_config(args.config, args.override)
+    from .command import run
+
+    task = getattr(importlib.import_module(f'.{kind}', __package__), _TASKS[kind])
+    with runtime.launch() as world:
+        reports = run(task, args.name, config, world)
+    return 1 if any(report.failed for report in reports) else 0

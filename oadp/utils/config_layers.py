@@ -1,0 +1,66 @@
+"""The layers of a config: a file, laid over the files that its ``_base_`` names."""
+
+__all__ = ['read_layers']
+
+import pathlib
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from ..compat import quiet_imports
+
+with quiet_imports():
+    import todd
+
+_DELETE = '_delete_'
+"""In a dict of a config: nothing is left of the dict that it would be merged with."""
+
+
+class _Layer(todd.Config):
+    """A file before it is laid over its bases. todd drops ``_delete_`` on reading, with no effect."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == _DELETE:
+            self.data[name] = value
+        else:
+            super().__setitem__(name, value)
+
+    def __iter__(self) -> Iterator[str]:
+        # First of all, as it clears what is there.
+        return iter(sorted(super().__iter__(), key=lambda name: name != _DELETE))
+
+
+def read_layers(path: pathlib.Path) -> todd.Config:
+    """Read a config file and its bases.
+
+    Raises:
+        FileNotFoundError: the file, or one of its bases, is not there.
+        ValueError: one of them is not text, or is Python code that fails; with the line.
+    """
+    layer = _read(path)
+    config = todd.Config()
+    for base in layer.pop('_base_', []):
+        config.update(read_layers(path.parent / base))
+    config.update(layer)
+    return config
+
+
+def _read(path: pathlib.Path) -> _Layer:
+    try:
+        return _Layer.loads(path.read_text(encoding='utf-8'))
+    except OSError:
+        raise
+    except UnicodeDecodeError as e:
+        raise ValueError(f'{path}: expected a config in UTF-8 ({e})') from e
+    except Exception as e:  # a config is Python code, which may fail in any way
+        line = e.lineno if isinstance(e, SyntaxError) else _line(e)
+        what = e.msg if isinstance(e, SyntaxError) else e
+        raise ValueError(f'{path}, line {line}: {type(e).__name__}: {what}') from e
+
+
+def _line(error: Exception) -> int | None:
+    """The line of a config in which an error came up; todd runs it under the name ``<string>``."""
+    lines = [
+        f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == '<string>'
+    ]
+    return lines[-1] if lines else None
