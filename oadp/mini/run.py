@@ -4,6 +4,7 @@ __all__ = ['Scale', 'main', 'stages']
 
 import argparse
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
@@ -274,6 +275,8 @@ def main(arguments: list[str] | None = None) -> None:
         scale = dataclasses.replace(scale, teacher_steps=args.teacher_steps)
     start = time.monotonic()
     seeds = range(args.seeds)
+    # Before a signal can come: imports of torch and todd swallow the exception of a handler.
+    importlib.import_module('oadp.utils.config_layers')
     # Killed, or its terminal closed: end as with Ctrl-C, so that no command of a stage goes on alone.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
