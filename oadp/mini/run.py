@@ -4,6 +4,7 @@ __all__ = ['Scale', 'main', 'stages']
 
 import argparse
 import dataclasses
+import importlib
 import os
 import pathlib
 import signal
@@ -253,6 +254,8 @@ def main(arguments: list[str] | None = None) -> None:
         scale = dataclasses.replace(scale, teacher_steps=args.teacher_steps)
     start = time.monotonic()
     seeds = range(args.seeds)
+    # Before a signal can come: imports of torch and todd swallow the exception of a handler.
+    importlib.import_module('oadp.utils.config_layers')
     # When killed, or when the terminal is closed, end as with Ctrl-C, so that no stage keeps
     # running.
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -39,7 +39,8 @@ def read_layers(path: pathlib.Path) -> todd.Config:
     """
     layer = _read(path)
     config = todd.Config()
-    for base in layer.pop('_base_', []):
+    bases = layer.pop('_base_', [])
+    for base in [bases] if isinstance(bases, str) else bases:
         config.update(read_layers(path.parent / base))
     config.update(layer)
     return config

@@ -68,5 +68,4 @@ validator = dict(
             img_prefix='data/coco/val2017/',
         ),
     ),
-    fp16=dict(),
 )

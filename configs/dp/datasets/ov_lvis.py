@@ -80,5 +80,4 @@ validator = dict(
             img_prefix='data/lvis_v1/',
         ),
     ),
-    fp16=dict(),
 )
