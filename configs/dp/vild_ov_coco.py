@@ -8,4 +8,4 @@ Expected: no figure is published for this file; the paper of ViLD gives 27.6 nov
 (Gu et al., arXiv:2104.13921), with another backbone checkpoint and schedule.
 """
 
-_base_ = ['datasets/ov_coco_objects.py', 'models/vild.py']
+_base_ = ['datasets/ov_coco.py', 'models/vild.py']

@@ -28,8 +28,9 @@ from ..config import to_plain
 from ..data.annotation_checks import AnnotationCheck, AnnotationColumns, read_annotations
 from ..data.annotation_lists import MIN_TRAINING_SIDE, image_name
 from .annotations_left_out import log_left_out_annotations
+from .distillation import features_used
 from .evaluation import coco_metrics, coco_precision
-from .pipelines import naming_image, with_own_reader
+from .pipelines import naming_image, with_own_reader, without_unused_features
 
 _DRY_RUN_IMAGES = 4
 """Images of a dataset in ``DRY_RUN``: two steps of two."""
@@ -251,6 +252,8 @@ class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
 
 
 _OPEN_VOCABULARY = {cls.__name__ for cls in (OV_COCO, OV_LVIS)}
+_DISTILLED = ('ViLD', 'OADP')
+"""Detectors whose config says which CLIP features they use."""
 _LOCATIONS = ('data_root', 'ann_file', 'img_prefix', 'seg_prefix', 'proposal_file')
 
 
@@ -258,11 +261,12 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
     """Build a dataset of a config.
 
     ``TRAIN_WITH_VAL_DATASET`` gives the training dataset the validation files, and ``DRY_RUN`` a
-    handful of images, through any wrapper of mmdet.
+    handful of images, through any wrapper of mmdet. CLIP features that no head or loss of a ViLD or
+    OADP uses are not loaded.
 
     Args:
         config: a whole loaded config; of it, ``trainer.dataloader.dataset`` or
-            ``validator.dataloader.dataset`` and ``categories`` are read. Not changed.
+            ``validator.dataloader.dataset``, ``categories`` and ``model`` are read. Not changed.
         split: ``train`` or ``val``.
 
     Raises:
@@ -272,10 +276,13 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
     if split not in ('train', 'val'):
         raise ValueError(f'unknown split {split!r}; choose from train, val')
     dataset = _dataset_config(config, split)
+    model = to_plain(config.get('model') or {})
     for inner in _inner_datasets(dataset):
         inner.setdefault('test_mode', split == 'val')
         if 'pipeline' in inner:  # of any dataset of mmdet
             inner['pipeline'] = with_own_reader(inner['pipeline'])
+            if split == 'train' and model.get('type') in _DISTILLED:
+                inner['pipeline'] = without_unused_features(inner['pipeline'], features_used(model))
         if inner['type'] in _OPEN_VOCABULARY:
             inner.setdefault('categories', config.get('categories'))
             if runtime.dry_run():

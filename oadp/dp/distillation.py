@@ -4,7 +4,7 @@ An ablation names what it does without, ``losses=dict(loss_clip_global=None)``, 
 hooks that no loss uses go with it.
 """
 
-__all__ = ['check_distiller', 'untrained_heads', 'without_unused']
+__all__ = ['check_distiller', 'features_used', 'untrained_heads', 'without_unused']
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,6 +16,9 @@ from ..config import to_plain
 
 CLIP_FEATURES = ('clip_objects', 'clip_blocks', 'clip_global')
 """What a batch brings."""
+
+_KINDS = {'objects': 'clip_objects', 'blocks': 'clip_blocks', 'globals': 'clip_global'}
+"""Kind of features to its embeddings in a batch."""
 
 _HEADS = {
     '_object_head': 'roi_head.object_head',
@@ -48,6 +51,23 @@ def without_unused(distiller: Mapping[str, Any]) -> dict[str, Any]:
             used |= _inputs([adapt])
     parts['student_hooks'] = {k: v for k, v in parts['student_hooks'].items() if k in used}
     return {**config, **parts}
+
+
+def features_used(model: Mapping[str, Any]) -> set[str]:
+    """Return the kinds of CLIP features that the heads and losses of a ViLD or OADP are computed from.
+
+    Args:
+        model: the ``model`` of a config.
+
+    >>> loss = dict(inputs=('objects', 'clip_objects'), action=dict(type='L1Loss'))
+    >>> features_used(dict(type='ViLD', roi_head={}, distiller=dict(losses=dict(loss=loss))))
+    {'objects'}
+    """
+    used = without_unused(model.get('distiller') or {})
+    inputs = _inputs([*used['losses'].values(), *used['adapts'].values()])
+    kinds = {kind for kind, name in _KINDS.items() if name in inputs}
+    # The block head classifies the blocks, whose labels come with their features.
+    return kinds | ({'blocks'} if model['roi_head'].get('block_head') else set())
 
 
 def check_distiller(detector: nn.Module, distiller: Mapping[str, Any]) -> None:

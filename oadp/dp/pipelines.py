@@ -1,11 +1,18 @@
 """Steps of mmdet's data pipeline: the image, and CLIP's features of it beside its annotations."""
 
-__all__ = ['LoadCLIPFeatures', 'OVFormatBundle', 'ReadImage', 'naming_image', 'with_own_reader']
+__all__ = [
+    'LoadCLIPFeatures',
+    'OVFormatBundle',
+    'ReadImage',
+    'naming_image',
+    'with_own_reader',
+    'without_unused_features',
+]
 
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import cv2
@@ -135,6 +142,43 @@ def with_own_reader(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
         else step
         for step in pipeline
     ]
+
+
+_LOCATION_KEYS: dict[Kind, str] = {'globals': 'globals_', 'blocks': 'blocks', 'objects': 'objects'}
+"""Kind of features to the argument of ``LoadCLIPFeatures``."""
+
+_BATCH_KEYS: dict[Kind, tuple[str, ...]] = {
+    'globals': ('clip_global',),
+    'blocks': ('clip_blocks', 'block_bboxes', 'block_labels'),
+    'objects': ('clip_objects', 'object_bboxes'),
+}
+"""Kind of features to what ``LoadCLIPFeatures`` adds."""
+
+
+def without_unused_features(
+    pipeline: Sequence[Mapping[str, Any]], used: Collection[str]
+) -> list[Mapping[str, Any]]:
+    """Return a pipeline's config that neither loads nor collects CLIP features of other kinds.
+
+    Args:
+        pipeline: of mmdet, with or without ``LoadCLIPFeatures``.
+        used: kinds of features: ``globals``, ``blocks``, ``objects``.
+    """
+    steps = [dict(step) if isinstance(step, Mapping) else step for step in pipeline]
+    unused = [kind for kind in _LOCATION_KEYS if kind not in used]
+    for step in steps:
+        if step.get('type') == 'LoadCLIPFeatures':
+            dropped = [kind for kind in unused if step.get(_LOCATION_KEYS[kind]) is not None]
+            step.update((_LOCATION_KEYS[kind], None) for kind in dropped)
+            if dropped:
+                runtime.get_logger().info(
+                    'LoadCLIPFeatures: %s are not read, as no head or loss of the model uses them',
+                    ' and '.join(dropped),
+                )
+        elif step.get('type') == 'Collect':
+            surplus = {key for kind in unused for key in _BATCH_KEYS[kind]}
+            step['keys'] = [key for key in step['keys'] if key not in surplus]
+    return steps
 
 
 @PIPELINES.register_module()

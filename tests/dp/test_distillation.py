@@ -1,13 +1,16 @@
 """Every part of the pyramid, and every loss, left out by a None."""
 
 import logging
+import pathlib
 
 import pytest
 import torch
 
-from oadp.config import to_plain
+from oadp.config import load_config, to_plain
 from oadp.dp import build_detector
-from oadp.dp.distillation import untrained_heads, without_unused
+from oadp.dp.distillation import features_used, untrained_heads, without_unused
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 EVERYTHING = {
     'loss_clip_objects', 'loss_clip_blocks', 'loss_clip_block_relations', 'loss_clip_global',
@@ -146,3 +149,18 @@ def test_hooks_and_adapts_go_with_the_losses(tiny_config):
     assert distiller == before
     assert (set(kept['student_hooks']), set(kept['adapts'])) == ({'blocks'}, {'mapped', 'twice'})
     assert set(kept['losses']) == {'a'}
+
+
+@pytest.mark.parametrize(
+    ('config', 'kinds'),
+    [
+        ('vild_ov_coco', {'objects'}),
+        ('oadp_ov_coco', {'globals', 'blocks', 'objects'}),
+        ('oadp_ov_lvis_released', {'blocks', 'objects'}),
+        ('ablations/box', set()),
+        ('ablations/blocks_global', {'globals', 'blocks'}),
+    ],
+)
+def test_only_the_features_that_the_model_uses_are_loaded(config: str, kinds: set[str]):
+    loaded = load_config(ROOT / f'configs/dp/{config}.py')
+    assert features_used(to_plain(loaded.model)) == kinds

@@ -7,6 +7,7 @@ import torch
 from image_kinds import READABLE, UNREADABLE
 from mmdet.datasets.pipelines import Compose, LoadImageFromFile
 
+from oadp.dp import pipelines
 from oadp.dp.pipelines import LoadCLIPFeatures, OVFormatBundle, with_own_reader
 from oadp.features import open_store
 
@@ -196,3 +197,14 @@ def test_other_steps_stay_as_they_are():
     steps = [dict(type=LoadImageFromFile, to_float32=True), dict(type='RandomFlip', flip_ratio=0.5)]
     assert with_own_reader(steps) == [dict(type='ReadImage', to_float32=True), steps[1]]
     assert steps[0]['type'] is LoadImageFromFile
+
+
+def test_unused_features_are_neither_loaded_nor_collected():
+    pipeline = [
+        dict(type='LoadCLIPFeatures', globals_=dict(data_root='a'), objects=dict(data_root='b')),
+        dict(type='Collect', keys=['img', 'clip_global', 'clip_objects', 'object_bboxes']),
+    ]
+    load, collect = pipelines.without_unused_features(pipeline, {'objects'})
+    assert load['globals_'] is None and load['objects'] == dict(data_root='b')
+    assert collect['keys'] == ['img', 'clip_objects', 'object_bboxes']
+    assert pipeline[1]['keys'][1] == 'clip_global', 'the given config is not changed'

@@ -13,24 +13,3 @@ model = dict(
     roi_head=dict(object_head=None),
     distiller=dict(losses=dict(loss_clip_objects=None)),
 )
-
-trainer = dict(
-    dataloader=dict(
-        dataset=dict(
-            pipeline={
-                2: dict(objects=None),  # LoadCLIPFeatures
-                8: dict(
-                    keys=[
-                        'img',
-                        'gt_bboxes',
-                        'gt_labels',
-                        'clip_global',
-                        'clip_blocks',
-                        'block_bboxes',
-                        'block_labels',
-                    ],
-                ),
-            },
-        ),
-    ),
-)

@@ -14,14 +14,3 @@ model = dict(
     global_head=None,
     distiller=None,
 )
-
-trainer = dict(
-    dataloader=dict(
-        dataset=dict(
-            pipeline={
-                2: dict(globals_=None, blocks=None, objects=None),  # LoadCLIPFeatures
-                8: dict(keys=['img', 'gt_bboxes', 'gt_labels']),  # Collect
-            },
-        ),
-    ),
-)

@@ -20,14 +20,3 @@ model = dict(
         ),
     ),
 )
-
-trainer = dict(
-    dataloader=dict(
-        dataset=dict(
-            pipeline={
-                2: dict(globals_=None, blocks=None),  # LoadCLIPFeatures
-                8: dict(keys=['img', 'gt_bboxes', 'gt_labels', 'clip_objects', 'object_bboxes']),
-            },
-        ),
-    ),
-)

@@ -12,25 +12,3 @@ model = dict(
     global_head=None,
     distiller=dict(losses=dict(loss_clip_global=None)),
 )
-
-trainer = dict(
-    dataloader=dict(
-        dataset=dict(
-            pipeline={
-                2: dict(globals_=None),  # LoadCLIPFeatures
-                8: dict(
-                    keys=[
-                        'img',
-                        'gt_bboxes',
-                        'gt_labels',
-                        'clip_blocks',
-                        'block_bboxes',
-                        'block_labels',
-                        'clip_objects',
-                        'object_bboxes',
-                    ],
-                ),
-            },
-        ),
-    ),
-)

@@ -28,4 +28,5 @@ validator = dict(
             ],
         ),
     ),
+    fp16=False,  # testing computes in float32; True: in fp16, on a GPU only
 )

@@ -21,5 +21,3 @@ trainer = dict(
     find_unused_parameters=False,
     seed=3407,
 )
-
-validator = dict(fp16=False)  # testing computes in float32; True: in fp16, on a GPU only
