@@ -254,7 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
         scale = dataclasses.replace(scale, teacher_steps=args.teacher_steps)
     start = time.monotonic()
     seeds = range(args.seeds)
-    # Before a signal can come: imports of torch and todd swallow the exception of a handler.
+    # The stages' configs need it: imported before the handlers are set, which raise wherever they come.
     importlib.import_module('oadp.utils.config_layers')
     # When killed, or when the terminal is closed, end as with Ctrl-C, so that no stage keeps
     # running.
