@@ -1,7 +1,10 @@
 """Where and how a process runs: device, rank, dry run.
 
-This is the only module that reads the environment. Importing it changes nothing.
+This is the only module that reads the environment. Importing it changes nothing, and torch is
+imported by the functions that need it: a command's arguments are parsed before.
 """
+
+from __future__ import annotations
 
 __all__ = [
     'PATIENCE',
@@ -23,9 +26,10 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed as dist
+if TYPE_CHECKING:
+    import torch
 
 PATIENCE = datetime.timedelta(hours=2)
 """How long a process waits for the others: LVIS's metrics take the first of them many minutes."""
@@ -84,6 +88,8 @@ class World:
     @property
     def is_distributed(self) -> bool:
         """Whether a process group is up (under torchrun, even with one process)."""
+        import torch.distributed as dist
+
         return dist.is_available() and dist.is_initialized()
 
 
@@ -99,6 +105,9 @@ def launch() -> Iterator[World]:
     Raises:
         RuntimeError: more processes on this node than GPUs.
     """
+    import torch
+    import torch.distributed as dist
+
     local_rank = int(os.environ.get('LOCAL_RANK', 0))
     if torch.cuda.is_available():
         if local_rank >= torch.cuda.device_count():
@@ -129,6 +138,9 @@ def launch() -> Iterator[World]:
 
 def barrier() -> None:
     """Wait for the other processes; nothing to wait for without a process group."""
+    import torch
+    import torch.distributed as dist
+
     if dist.is_available() and dist.is_initialized():
         # NCCL waits by a sum on a GPU; left to guess on which, it warns, and older torch goes by the
         # process's number in the whole run.
