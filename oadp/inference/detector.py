@@ -17,6 +17,7 @@ import abc
 import copy
 import dataclasses
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +149,39 @@ class Detector(abc.ABC):
         from .onnx_detector import OnnxDetector
 
         return OnnxDetector.load(path, device=device, clip=clip, cache=cache, threads=threads)
+
+    @staticmethod
+    def from_pretrained(
+        name: str | os.PathLike,
+        *,
+        revision: str | None = None,
+        device: Any = None,
+        clip: str | os.PathLike | None = None,
+        cache: str | os.PathLike | None = None,
+    ) -> Detector:
+        """Load a folder that ``python -m oadp.bundle`` wrote; torch computes it.
+
+        Args:
+            name: the folder, or ``user/name`` on the hub, which is downloaded once.
+            revision: on the hub, a branch, tag or commit; the main branch by default.
+            device, clip, cache: see ``from_checkpoint``.
+
+        Raises:
+            FileNotFoundError: files of the folder are missing.
+            ValueError: not a bundle, one whose files were changed, or neither folder nor name.
+            ConnectionError: the hub cannot be reached, or has no such bundle.
+            ImportError: ``huggingface_hub`` is not installed.
+        """
+        from .bundle import WEIGHTS, read_bundle
+
+        folder = pathlib.Path(name)
+        if not folder.is_dir():
+            from .hub import fetch
+
+            folder = fetch(os.fspath(name), revision)
+        weights = folder / WEIGHTS
+        config = read_bundle(folder)
+        return Detector.from_checkpoint(config, weights, device=device, clip=clip, cache=cache)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ def _survivors(
     """Positions in the flattened scores of what survives among the best ``count``, and their ties."""
     num_classes = scores.shape[1]
     flat = scores.reshape(-1)
-    lowest = flat.topk(count)[0].min()
+    above = 2 * torch.ones([1], dtype=flat.dtype)  # any score; there may be none at all
+    lowest = torch.cat([flat.topk(count)[0], above]).min()
     index = ((flat >= lowest) & (flat > threshold)).nonzero()[:, 0]
     roi = torch.div(index, num_classes, rounding_mode='floor')
     label = index - roi * num_classes
@@ -93,7 +94,7 @@ def top_detections(
     """``oadp.dp.nms.top_detections`` on scores without the background.
 
     Args:
-        boxes: (n, 4) xyxy in pixels, not negative; n ≥ 1.
+        boxes: (n, 4) xyxy in pixels, not negative; n may be 0.
         scores: (n, C).
         iou_threshold: of two boxes of a class that overlap more, the lower-scoring is dropped.
         score_threshold: only what scores more is a candidate.
