@@ -91,12 +91,13 @@ def export(args: argparse.Namespace) -> None:
     clip = args.clip or config.get('clip') or CLIP_PATH
     detector = TorchDetector.load(config, args.checkpoint, device='cpu', clip=clip)
     pipeline = config['validator']['dataloader']['dataset']['pipeline']
+    text_encoder = load_clip(clip) if args.text_encoder else None
     preprocessing = Preprocessing.from_pipeline(pipeline, args.image_size)
     export_detector(detector, preprocessing, args.out, opset=args.opset, fp16=args.fp16, clip=clip)
     written = [args.out, vocabulary_path(args.out)]
-    if args.text_encoder:
+    if text_encoder is not None:
         files = text_path(args.out), tokenizer_path(args.out)
-        export_text_encoder(load_clip(clip), *files, opset=args.opset)
+        export_text_encoder(text_encoder, *files, opset=args.opset)
         written += files
     logger = runtime.get_logger()
     for path in written:

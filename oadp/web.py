@@ -24,7 +24,12 @@ import numpy as np
 from . import runtime
 from .config import load_config
 from .data.images import SUFFIXES, read_image
-from .detect import add_detector_arguments
+from .detect import (
+    add_detector_arguments,
+    check_detector_arguments,
+    is_exported,
+    load_detector,
+)
 from .detector import Detector
 from .utils.memory import is_out_of_memory
 from .visualize import draw
@@ -240,21 +245,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='127.0.0.1',
         help='address to listen at; 0.0.0.0 lets other machines in (default: %(default)s, this one)',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
+    if is_exported(args) and args.checkpoint is not None:
+        parser.error(f'{args.checkpoint}: an .onnx file stands in place of CONFIG and CHECKPOINT')
+    check_detector_arguments(parser, args)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         import_gradio()
-        config = load_config(args.config, args.override)
-        detector = Detector.from_checkpoint(
-            config, args.checkpoint, device=args.device, clip=args.clip
-        )
+        detector = load_detector(args)
     except (ImportError, FileNotFoundError, ValueError) as e:
         sys.exit(f'oadp.web: {e}')
-    folder = pathlib.Path(config.validator.dataloader.dataset.img_prefix)
-    blocks = build_page(detector, find_examples(folder))
+    examples = []
+    if not is_exported(args):
+        config = load_config(args.config, args.override)
+        examples = find_examples(pathlib.Path(config.validator.dataloader.dataset.img_prefix))
+    blocks = build_page(detector, examples)
     runtime.get_logger().info('http://%s:%d; stop it with Ctrl-C', args.host, args.port)
     try:
         launch(blocks, args.host, args.port)

@@ -84,7 +84,7 @@ def test_own_classes_and_words(thin, exported, name):
     found, expected = (d.with_vocabulary(words)(IMAGE, 0, 40) for d in pair(name, exported))
     match(found, expected)
     assert set(found.data['class_name']) <= set(words)
-    np.testing.assert_array_equal(found.data['is_base'], np.array([0, 1, 0, 0])[found.class_id])
+    assert np.array_equal(found.data['is_base'], expected.data['is_base'])
 
 
 def test_limits_cut_the_list(thin, exported):
