@@ -105,12 +105,3 @@ def test_says_what_to_install(thin, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnx', None)
     with pytest.raises(SystemExit, match=r'pip install -e .\[export\]'):
         main([*VILD, str(tmp_path / 'x.onnx')])
-
-
-def test_other_detectors_are_refused():
-    from torch import nn
-
-    from oadp.dp.export.graph import check_exportable
-
-    with pytest.raises(ValueError, match='Linear cannot be exported: expected a ViLD or OADP'):
-        check_exportable(nn.Linear(1, 1))

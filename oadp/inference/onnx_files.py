@@ -6,6 +6,7 @@ Beside ``NAME.onnx`` are ``NAME.vocabulary.npz`` and, with a text encoder, ``NAM
 
 __all__ = [
     'FORMAT',
+    'HEADS',
     'Vocabulary',
     'import_onnxruntime',
     'open_session',
@@ -13,6 +14,7 @@ __all__ = [
     'text_path',
     'tokenizer_path',
     'vocabulary_path',
+    'write_metadata',
 ]
 
 import dataclasses

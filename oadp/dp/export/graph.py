@@ -41,6 +41,13 @@ def check_exportable(model: nn.Module) -> None:
             f'{type(model).__name__} cannot be exported: expected a ViLD or OADP detector, whose '
             'RoI head classifies by text embeddings'
         )
+    faults = [*_other_kinds(model), *_other_settings(model)]
+    if faults:
+        raise ValueError(f'{type(model).__name__} cannot be exported: ' + '; '.join(faults))
+
+
+def _other_kinds(model: nn.Module) -> list[str]:
+    roi_head = model.roi_head
     parts: list[tuple[str, Any, type]] = [
         ('rpn_head', model.rpn_head, RPNHead),
         ('rpn_head.bbox_coder', model.rpn_head.bbox_coder, DeltaXYWHBBoxCoder),
@@ -52,31 +59,34 @@ def check_exportable(model: nn.Module) -> None:
             ('roi_head.mask_roi_extractor', roi_head.mask_roi_extractor, SingleRoIExtractor),
             ('roi_head.mask_head', roi_head.mask_head, FCNMaskHead),
         ]
-    faults = [
+    return [
         f'{name} is a {type(part).__name__}, expected {kind.__name__}'
         for name, part, kind in parts
         if type(part) is not kind
     ]
-    flags = [
-        ('rpn_head.use_sigmoid_cls', model.rpn_head.use_sigmoid_cls),
-        ('roi_head.bbox_head.reg_class_agnostic', roi_head.bbox_head.reg_class_agnostic),
+
+
+def _other_settings(model: nn.Module) -> list[str]:
+    roi_head = model.roi_head
+    found: list[tuple[str, Any, Any]] = [
+        ('rpn_head.use_sigmoid_cls', model.rpn_head.use_sigmoid_cls, True),
+        ('bbox_head.reg_class_agnostic', roi_head.bbox_head.reg_class_agnostic, True),
     ]
+    extractors = [('bbox', roi_head.bbox_roi_extractor)]
     if roi_head.with_mask:
-        flags.append(('roi_head.mask_head.class_agnostic', roi_head.mask_head.class_agnostic))
-    faults += [f'{name} is False, expected True' for name, flag in flags if not flag]
-    for name, part, kind in parts:
-        if kind is SingleRoIExtractor and type(part) is kind:
-            faults += [
-                f'{name}.roi_layer has pool_mode {layer.pool_mode!r}, expected avg'
-                for layer in part.roi_layers[:1]
-                if layer.pool_mode != 'avg'
-            ]
+        found.append(('mask_head.class_agnostic', roi_head.mask_head.class_agnostic, True))
+        extractors.append(('mask', roi_head.mask_roi_extractor))
+    for name, extractor in extractors:
+        pool_mode = getattr(extractor.roi_layers[0], 'pool_mode', None)
+        found.append((f'{name}_roi_extractor.roi_layer.pool_mode', pool_mode, 'avg'))
+    faults = [
+        f'{name} is {value!r}, expected {want!r}' for name, value, want in found if value != want
+    ]
     for name, nms in (('rpn', model.rpn_head.test_cfg.nms), ('rcnn', roi_head.test_cfg.nms)):
         options = {k: v for k, v in nms.items() if k != 'split_thr'}
         if options.pop('type', 'nms') != 'nms' or set(options) != {'iou_threshold'}:
             faults.append(f"test_cfg.{name}.nms is {dict(nms)}, expected type='nms' alone")
-    if faults:
-        raise ValueError(f'{type(model).__name__} cannot be exported: ' + '; '.join(faults))
+    return faults
 
 
 class DetectionGraph(nn.Module):
