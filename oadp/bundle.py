@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         logger.info('%s: written', args.folder)
         if args.push is not None:
-            logger.info('%s', hub.push(args.folder, args.push, private=args.private))
+            logger.info('%s', hub.push_to_hub(args.folder, args.push, private=args.private))
     except (OSError, ValueError, ImportError) as e:
         sys.exit(f'oadp.bundle: {e}')
 

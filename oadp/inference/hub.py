@@ -1,6 +1,6 @@
 """Bundles on a server of Hugging Face's kind (``HF_ENDPOINT`` names another than theirs)."""
 
-__all__ = ['fetch', 'push']
+__all__ = ['fetch', 'push_to_hub']
 
 import os
 import pathlib
@@ -25,7 +25,7 @@ def import_hub() -> types.ModuleType:
     return huggingface_hub
 
 
-def push(
+def push_to_hub(
     folder: str | os.PathLike, name: str, *, private: bool = False, token: str | None = None
 ) -> str:
     """Upload a bundle; the repository is made if need be.
@@ -62,7 +62,7 @@ def fetch(name: str, revision: str | None = None, token: str | None = None) -> p
     Args:
         name: ``user/name``.
         revision: a branch, tag or commit; the main branch by default.
-        token: see ``push``.
+        token: see ``push_to_hub``.
 
     Returns:
         The folder.

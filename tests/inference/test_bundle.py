@@ -186,7 +186,7 @@ def test_hub(bundle, tmp_path):
 
     code = (
         'import sys; from oadp.inference import hub\n'
-        "print(hub.push(sys.argv[1], 'user/name', private=True))\n"
+        "print(hub.push_to_hub(sys.argv[1], 'user/name', private=True))\n"
         "print(hub.fetch('user/name'))\n"
         'try:\n'
         "    hub.fetch('user/none')\n"
