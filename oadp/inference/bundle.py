@@ -1,12 +1,12 @@
-"""A trained detector as one folder: all that detecting takes, and nothing that runs.
+"""A trained detector as one folder with all that detection needs, and without code that is run.
 
     config.py            the resolved config: assignments of literals, read without running it
     model.safetensors    the weights
     vocabulary.json      base and novel names
     prompts/*.pth        the prompt files of the heads
-    metrics.json         what the evaluation gave, if handed in
+    metrics.json         the evaluation's results, if they are given
     LICENSE, README.md   the licence, and how to use the folder
-    SHA256SUMS           of all files above; `sha256sum -c SHA256SUMS` checks them, too
+    SHA256SUMS           of all files above, as `sha256sum -c` reads them
 
 Paths in its config are relative to the folder.
 """
@@ -143,7 +143,7 @@ def read_bundle(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def _read_literals(path: pathlib.Path) -> dict[str, Any]:
-    """A config of assignments alone; other code, which a stranger's file may hold, is not run."""
+    """Read a config of assignments of literals. Nothing is run: the file may come from anyone."""
     try:
         body = ast.parse(path.read_text(encoding='utf-8')).body
         return {_name(line): ast.literal_eval(line.value) for line in body}
@@ -158,7 +158,7 @@ def _name(line: ast.stmt) -> str:
 
 
 def _move_prompts(config: dict[str, Any]) -> dict[str, pathlib.Path]:
-    """Point a config at the bundle's prompt files; returns their sources by name."""
+    """Point a config at the bundle's prompt files, and return their sources by name."""
     sources: dict[str, pathlib.Path] = {}
     for node in _prompt_nodes(config):
         path = _existing(node['prompts'], 'prompt file')

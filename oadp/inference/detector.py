@@ -1,4 +1,4 @@
-"""The detector as a Python object, whatever computes it: an image and words in, detections out.
+"""The detector as a Python object, independent of what computes it.
 
     from oadp import Detector
 
@@ -68,7 +68,7 @@ class Detector(abc.ABC):
 
     Made by ``from_checkpoint``, ``from_onnx`` or ``from_pretrained``. It may be called from several
     threads at once; those that want vocabularies of their own take a detector each from
-    ``with_vocabulary``, which costs no memory to speak of.
+    ``with_vocabulary``, which shares the weights.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class Detector(abc.ABC):
         self._view = self._own if names is None else self._make_view(clean_names(names))
 
     def with_vocabulary(self, names: Iterable[str] | None) -> Detector:
-        """A second detector with a vocabulary of its own, on the same weights.
+        """Make a second detector with a vocabulary of its own, on the same weights.
 
         Args and errors are those of ``set_vocabulary``; this detector stays as it is.
         """

@@ -11,7 +11,7 @@ _NAME = re.compile(r'[\w.-]+/[\w.-]+')
 
 
 def import_hub() -> types.ModuleType:
-    """``huggingface_hub``.
+    """Import ``huggingface_hub``.
 
     Raises:
         ImportError: it is not installed; says how to.

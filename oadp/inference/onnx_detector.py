@@ -1,4 +1,4 @@
-"""The detector by ONNX Runtime: what ``python -m oadp.export`` wrote, behind ``Detector``.
+"""A ``Detector`` on the files that ``python -m oadp.export`` wrote, computed by ONNX Runtime.
 
 The graph takes the vocabulary as an input, so another vocabulary is other arrays and nothing else.
 """
@@ -93,7 +93,7 @@ class OnnxDetector(Detector):
     ) -> Found:
         prepared, scale = self._preprocessing(image)
         xyxy, scores, labels, *masks = self._session.run(None, {'image': prepared, **model})
-        # Suppression looks at better boxes alone, so both limits may as well be applied behind it.
+        # Suppression compares a box with higher-scoring ones alone, so both limits can come after it.
         count = int((scores > score_threshold).sum())
         if max_detections is not None:
             count = min(count, max_detections)

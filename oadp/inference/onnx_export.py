@@ -1,4 +1,4 @@
-"""Writing a detector, and CLIP's text encoder, as ONNX files."""
+"""Write a detector, and CLIP's text encoder, as ONNX files."""
 
 __all__ = ['export_detector', 'export_text_encoder', 'import_onnx']
 
@@ -34,7 +34,7 @@ _EXAMPLE_NAMES = 3
 
 
 def import_onnx() -> types.ModuleType:
-    """ONNX.
+    """Import ONNX.
 
     Raises:
         ImportError: it is not installed; says how to.
@@ -149,7 +149,7 @@ def export_text_encoder(
 
 
 def build_tokenizer() -> Any:
-    """CLIP's tokeniser as a ``tokenizers.Tokenizer``, which takes texts that ``clean_text`` cleaned."""
+    """Build CLIP's tokeniser as a ``tokenizers.Tokenizer``, for texts that ``clean_text`` cleaned."""
     try:
         import tokenizers
         from tokenizers import Regex, models, pre_tokenizers, processors
@@ -192,8 +192,8 @@ def _write(
     onnx = import_onnx()
     given = [name for name, value in inputs.items() if value is not None]
     with atomic_write(path) as temporary, warnings.catch_warnings():
-        # Most are of the checks of arguments, whose outcome a trace does not keep, and of the
-        # exporter's age: the one that comes after it cannot write this graph's loop.
+        # They are about checks of arguments, which do not depend on the sizes, and about the age of
+        # this exporter: its successor needs another package and does not write this graph's loop.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             graph,

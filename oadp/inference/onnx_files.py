@@ -1,4 +1,4 @@
-"""What an exported detector consists of: file names, metadata and the vocabulary file.
+"""The files of an exported detector: their names, their metadata and the vocabulary file.
 
 Beside ``NAME.onnx`` are ``NAME.vocabulary.npz`` and, with a text encoder, ``NAME.text.onnx`` and
 ``NAME.tokenizer.json``. Everything is read without torch and without pickle.
@@ -38,7 +38,7 @@ HEADS = ('bbox', 'object')
 """The classifying heads, in the order of their matrices."""
 
 _KEY = 'oadp.'
-"""What the keys of OADP's metadata begin with."""
+"""Prefix of the keys of OADP's metadata."""
 
 
 def vocabulary_path(path: str | os.PathLike) -> pathlib.Path:
@@ -66,7 +66,7 @@ class Vocabulary:
     rows: tuple[PromptRows, ...]
 
     def matrices(self) -> list[np.ndarray]:
-        """Each head's (C, d) embeddings of the categories."""
+        """Return each head's (C, d) embeddings of the categories."""
         return [rows.matrix(self.categories.all_, _refuse) for rows in self.rows]
 
     def save(self, path: str | os.PathLike) -> None:
@@ -159,7 +159,7 @@ def read_metadata(session: Any, path: str | os.PathLike) -> dict[str, Any]:
 
 
 def import_onnxruntime() -> types.ModuleType:
-    """ONNX Runtime.
+    """Import ONNX Runtime.
 
     Raises:
         ImportError: it is not installed; says how to.
@@ -176,7 +176,7 @@ def import_onnxruntime() -> types.ModuleType:
 def open_session(
     path: str | os.PathLike, device: str | None = None, threads: int | None = None
 ) -> Any:
-    """An ``onnxruntime.InferenceSession``.
+    """Open an ``onnxruntime.InferenceSession``.
 
     Args:
         path: the ONNX file.

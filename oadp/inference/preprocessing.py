@@ -1,4 +1,4 @@
-"""From an image to the network's input, by NumPy and OpenCV alone.
+"""Prepare an image as the network's input, by NumPy and OpenCV alone.
 
 The numbers are those of mmdet's test pipeline, to the last bit (``tests/inference``): the same calls
 of OpenCV in the same order.
@@ -82,7 +82,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> 'Preprocessing':
-        """From what ``dataclasses.asdict`` gives, also after it was JSON."""
+        """Build from the result of ``dataclasses.asdict``, also after a round trip through JSON."""
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return cls(**values)
 

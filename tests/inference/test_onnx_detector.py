@@ -1,5 +1,6 @@
 """ONNX Runtime detects what torch detects, in any vocabulary, and without torch."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -15,9 +16,13 @@ import torch
 from conftest import ROOT
 
 from oadp import Detector
+from oadp.config import load_config, to_plain
 from oadp.detector import TorchDetector
+from oadp.dp import build_detector
 from oadp.inference.detector import View
 from oadp.inference.onnx_detector import OnnxDetector
+from oadp.inference.onnx_export import export_detector
+from oadp.inference.preprocessing import Preprocessing
 
 NAMES = ('oadp_ov_coco', 'vild_ov_coco', 'oadp_ov_lvis')
 SIZES_WH = ((320, 240), (150, 333), (97, 101))
@@ -85,6 +90,37 @@ def test_own_classes_and_words(thin, exported, name):
     match(found, expected)
     assert set(found.data['class_name']) <= set(words)
     assert np.array_equal(found.data['is_base'], expected.data['is_base'])
+
+
+def test_the_demo_s_detector(tmp_path):
+    """Other strides, sizes, embeddings and padding than those of the full detectors; random weights."""
+    bases, novels = ('star', 'heart', 'house'), ('key', 'moth')
+    categories = tmp_path / 'categories.json'
+    categories.write_text(json.dumps({'bases': bases, 'novels': novels}))
+    torch.manual_seed(0)
+    prompts = {
+        'names': [*bases, *novels],
+        'embeddings': torch.nn.functional.normalize(torch.randn(5, 64), dim=1),
+    }
+    torch.save(prompts, tmp_path / 'vild.pth')
+    config = to_plain(load_config(ROOT / 'configs/mini/oadp.py'))
+    config['categories'] = str(categories)
+    nodes = [config['model']]
+    while nodes:
+        node = nodes.pop()
+        if 'prompts' in node:
+            node['prompts'] = str(tmp_path / 'vild.pth')
+        nodes += [child for child in node.values() if isinstance(child, dict)]
+    torch.save(build_detector(config).state_dict(), tmp_path / 'model.pth')
+    expected = Detector.from_checkpoint(config, tmp_path / 'model.pth', device='cpu')
+    pipeline = config['validator']['dataloader']['dataset']['pipeline']
+    preprocessing = Preprocessing.from_pipeline(pipeline)
+    export_detector(expected, preprocessing, tmp_path / 'model.onnx')
+    found = Detector.from_onnx(tmp_path / 'model.onnx', device='cpu', threads=1)
+    rng = np.random.default_rng(0)
+    for h, w in ((160, 200), (333, 97)):
+        pixels = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
+        match(found(pixels), expected(pixels))
 
 
 def test_limits_cut_the_list(thin, exported):

@@ -90,7 +90,7 @@ def _other_settings(model: nn.Module) -> list[str]:
 
 
 class DetectionGraph(nn.Module):
-    """One image and one vocabulary in, its detections out.
+    """Detects in one image, with one vocabulary.
 
     The model becomes part of the graph and is changed by it: give a copy.
 
@@ -159,7 +159,7 @@ class DetectionGraph(nn.Module):
     def _propose(
         self, features: Sequence[Tensor], size_hw: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """(n, 4) xyxy, and (n,) objectness in descending order: ``RPNHead.simple_test_rpn``."""
+        """Return (n, 4) xyxy and (n,) objectness, as ``RPNHead.simple_test_rpn`` does."""
         head = self.model.rpn_head
         settings = head.test_cfg
         logits, deltas = head(self._half(features))
@@ -188,7 +188,7 @@ class DetectionGraph(nn.Module):
         )
 
     def _anchors(self, level: int, like: Tensor) -> Tensor:
-        """(h · w · anchors, 4) xyxy, in the order of the logits."""
+        """Return (h · w · anchors, 4) xyxy, in the order of the logits."""
         generator = self.model.rpn_head.prior_generator
         base = generator.base_anchors[level].to(like)
         stride_w, stride_h = generator.strides[level]
@@ -231,7 +231,7 @@ def _cast(x: Tensor | Sequence[Tensor], dtype: torch.dtype) -> Tensor | tuple[Te
 
 
 def _decode(coder: Any, rois: Tensor, deltas: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """``coder.decode`` whose border depends on the image's size, which is not known yet."""
+    """Decode as ``coder.decode`` does, with a border that is known only when the graph runs."""
     boxes = delta2bbox(
         rois,
         deltas,
@@ -252,7 +252,7 @@ def _decode(coder: Any, rois: Tensor, deltas: Tensor, size_hw: tuple[int, int]) 
 
 
 def _pool(extractor: SingleRoIExtractor, features: Sequence[Tensor], boxes: Tensor) -> Tensor:
-    """(n, c, s, s) features of (n, 4) boxes, each of the level that fits its size."""
+    """Pool (n, c, s, s) features of (n, 4) boxes, each from the level for its size."""
     rois = functional.pad(boxes, (1, 0))  # the number of the image, 0
     levels = extractor.map_roi_levels(rois, extractor.num_inputs)
     pooled, order = [], []

@@ -1,4 +1,4 @@
-"""Choosing boxes, in TorchScript: what depends on their number stays a branch or loop in the graph.
+"""Choose boxes, in TorchScript: what depends on their number stays a branch or loop in the graph.
 
 The arithmetic is that of mmcv's ``batched_nms`` and of ``oadp.dp.nms``: classes, or levels, are kept
 apart by moving each beyond the largest coordinate, where float32 rounds coarser. ONNX could keep the
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @torch.jit.script
 def top_candidates(scores: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """The best scores in descending order, and their positions.
+    """Return the best scores in descending order, and their positions.
 
     Args:
         scores: (n,).
@@ -36,7 +36,7 @@ def suppress_levels(
     min_side: float,
     limit: int,
 ) -> tuple[Tensor, Tensor]:
-    """Non-maximum suppression within each level.
+    """Suppress boxes within each level.
 
     Args:
         boxes: (n, 4) xyxy in pixels, not negative.
@@ -69,7 +69,7 @@ def _survivors(
     iou_threshold: float,
     count: int,
 ) -> Tensor:
-    """Positions in the flattened scores of what survives among the best ``count``, and their ties."""
+    """Suppress the best ``count`` scores and their ties; return positions in the flattened scores."""
     num_classes = scores.shape[1]
     flat = scores.reshape(-1)
     above = 2 * torch.ones([1], dtype=flat.dtype)  # any score; there may be none at all
@@ -91,7 +91,7 @@ def top_detections(
     score_threshold: float,
     limit: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``oadp.dp.nms.top_detections`` on scores without the background.
+    """Do what ``oadp.dp.nms.top_detections`` does, on scores without the background.
 
     Args:
         boxes: (n, 4) xyxy in pixels, not negative; n may be 0.
