@@ -51,6 +51,8 @@ class OnnxDetector(Detector):
         inputs = _inputs(is_base, vocabulary.matrices())
         super().__init__(inputs, categories, vocabulary.rows, embed)
         self._session = session
+        # Without an object head there is nothing to fuse, and `is_base` is not among the inputs.
+        self._taken = {i.name for i in session.get_inputs()}
         self._preprocessing = preprocessing
         self._mask_threshold = mask_threshold
 
@@ -92,7 +94,8 @@ class OnnxDetector(Detector):
         self, model: Inputs, image: np.ndarray, score_threshold: float, max_detections: int | None
     ) -> Found:
         prepared, scale = self._preprocessing(image)
-        xyxy, scores, labels, *masks = self._session.run(None, {'image': prepared, **model})
+        inputs = {k: v for k, v in {'image': prepared, **model}.items() if k in self._taken}
+        xyxy, scores, labels, *masks = self._session.run(None, inputs)
         # Suppression compares a box with higher-scoring ones alone, so both limits can come after it.
         count = int((scores > score_threshold).sum())
         if max_detections is not None:

@@ -92,7 +92,8 @@ def test_own_classes_and_words(thin, exported, name):
     assert np.array_equal(found.data['is_base'], expected.data['is_base'])
 
 
-def test_the_demo_s_detector(tmp_path):
+@pytest.mark.parametrize('name', ['oadp', 'none'])  # with and without an object head
+def test_the_demo_s_detectors(tmp_path, name):
     """Other strides, sizes, embeddings and padding than those of the full detectors; random weights."""
     bases, novels = ('star', 'heart', 'house'), ('key', 'moth')
     categories = tmp_path / 'categories.json'
@@ -103,7 +104,7 @@ def test_the_demo_s_detector(tmp_path):
         'embeddings': torch.nn.functional.normalize(torch.randn(5, 64), dim=1),
     }
     torch.save(prompts, tmp_path / 'vild.pth')
-    config = to_plain(load_config(ROOT / 'configs/mini/oadp.py'))
+    config = to_plain(load_config(ROOT / f'configs/mini/{name}.py'))
     config['categories'] = str(categories)
     nodes = [config['model']]
     while nodes:
