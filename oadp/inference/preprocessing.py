@@ -57,7 +57,7 @@ class Preprocessing:
             by_kind = dict(zip(kinds, steps, strict=True))
             normalize = by_kind['Normalize']
             known = (
-                read['type'] == 'LoadImageFromFile'
+                read['type'] in ('LoadImageFromFile', 'ReadImage')
                 and set(read) <= _READ
                 and augment['type'] == 'MultiScaleFlipAug'
                 and not augment.get('flip', False)
