@@ -1,10 +1,9 @@
-"""The command: what it writes, in half precision too, and what it refuses."""
+"""The command: what it writes, and what it refuses."""
 
 import json
 import pathlib
 import sys
 
-import numpy as np
 import pytest
 
 onnx = pytest.importorskip('onnx', reason='the extra `export` is not installed')
@@ -22,7 +21,7 @@ def metadata(path: pathlib.Path) -> dict:
 
 def test_options_reach_the_file(thin, tmp_path):
     out = tmp_path / 'a' / 'b.onnx'
-    argv = ['--opset', '18', '--image-size', '160', '224', '--clip', 'mine.pt']
+    argv = ['--opset', '18', '--image-size', '160', '224', '--clip', 'mine.pt', '--fp16']
     main([*VILD, str(out), *argv, '--override', '.model.test_cfg.rcnn.max_per_img:20'])
     assert sorted(p.name for p in out.parent.iterdir()) == ['b.onnx', 'b.vocabulary.npz']
     assert [o.version for o in onnx.load(out).opset_import] == [18]
@@ -34,22 +33,8 @@ def test_options_reach_the_file(thin, tmp_path):
         'channels': 'RGB',
         'divisor': 32,
     }
-    assert values['oadp.clip'] == 'mine.pt' and values['oadp.precision'] == 'float32'
+    assert values['oadp.clip'] == 'mine.pt' and values['oadp.precision'] == 'float16'
     assert len(Detector.from_onnx(out)(IMAGE)) == 20
-
-
-def test_half_precision(thin, tmp_path):
-    main([*VILD, str(tmp_path / 'full.onnx')])
-    main([*VILD, str(tmp_path / 'half.onnx'), '--fp16'])
-    full, half = (tmp_path / f'{name}.onnx' for name in ('full', 'half'))
-    assert half.stat().st_size < 0.6 * full.stat().st_size
-    assert metadata(half)['oadp.precision'] == 'float16'
-    found, expected = (Detector.from_onnx(p)(IMAGE, max_detections=50) for p in (half, full))
-    # Scores that close change places, so each detection is looked for among all.
-    gap = np.abs(found.xyxy[:, None] - expected.xyxy[None]).max(-1)
-    score = np.abs(found.confidence[:, None] - expected.confidence[None])
-    label = found.class_id[:, None] == expected.class_id[None]
-    assert ((gap < 2) & (score < 0.01) & label).any(0).mean() > 0.9
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """ONNX Runtime detects what torch detects, in any vocabulary, and without torch."""
 
+import functools
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from oadp import Detector
+from oadp import Detector, export
 from oadp.config import load_config, to_plain
 from oadp.detector import TorchDetector
 from oadp.dp import build_detector
@@ -29,7 +30,9 @@ SIZES_WH = ((320, 240), (150, 333), (97, 101))
 IMAGE = 'data/coco/val2017/000000440669.jpg'
 
 
+@functools.cache
 def pair(name: str, exported: pathlib.Path) -> tuple[OnnxDetector, TorchDetector]:
+    """A recorded detector, by both engines. Shared: tests give it no vocabulary."""
     torch_detector = Detector.from_checkpoint(f'{name}.py', f'{name}.pth', device='cpu')
     return Detector.from_onnx(exported / f'{name}.onnx', device='cpu', threads=1), torch_detector
 
@@ -86,7 +89,9 @@ def test_own_classes_and_words(thin, exported, name):
     assert np.array_equal(onnx_detector.is_base, torch_detector.is_base)
     match(onnx_detector(IMAGE, 0, 40), torch_detector(IMAGE, 0, 40))
     words = ['red kite', 'Person', 'cat', 'mug']
-    found, expected = (d.with_vocabulary(words)(IMAGE, 0, 40) for d in pair(name, exported))
+    found, expected = (
+        d.with_vocabulary(words)(IMAGE, 0, 40) for d in (onnx_detector, torch_detector)
+    )
     match(found, expected)
     assert set(found.data['class_name']) <= set(words)
     assert np.array_equal(found.data['is_base'], expected.data['is_base'])
@@ -133,6 +138,19 @@ def test_limits_cut_the_list(thin, exported):
     height, width = np.asarray(PIL.Image.open(IMAGE)).shape[:2]
     nothing = detector(IMAGE, 1.0)
     assert nothing.xyxy.shape == (0, 4) and nothing.mask.shape == (0, height, width)
+
+
+def test_half_precision(thin, exported, tmp_path):
+    half, full = tmp_path / 'half.onnx', exported / 'vild_ov_coco.onnx'
+    export.main(['vild_ov_coco.py', 'vild_ov_coco.pth', str(half), '--fp16'])
+    assert half.stat().st_size < 0.6 * full.stat().st_size
+    found, expected = (Detector.from_onnx(p, threads=1)(IMAGE) for p in (half, full))
+    expected = expected[:50]
+    # Detections whose scores are close change places, so each is looked for among all.
+    gap = np.abs(found.xyxy[:, None] - expected.xyxy[None]).max(-1)
+    score = np.abs(found.confidence[:, None] - expected.confidence[None])
+    label = found.class_id[:, None] == expected.class_id[None]
+    assert ((gap < 2) & (score < 0.01) & label).any(0).mean() > 0.9
 
 
 def test_runs_without_torch(thin, exported):
