@@ -21,6 +21,7 @@ REQUIRES = [
     'platformdirs',
     'pycocotools>=2.0.4',
     'rich>=12',
+    'safetensors>=0.4',
     'scikit-learn>=1.1.3',
     'setuptools<70',
     'supervision>=0.20',
@@ -41,6 +42,14 @@ EXTRAS = {
         'ruff>=0.6',
         'selenium>=4.20',
     ],
+    'export': [
+        'ftfy>=6',
+        'ml_dtypes<0.6',
+        'onnx>=1.15',
+        'onnxruntime>=1.17',
+        'tokenizers>=0.15',
+    ],
+    'hub': ['huggingface_hub>=0.30'],
     'nni': ['filelock<3.12', 'nni>=3.0'],
     'web': ['gradio>=6.31,<7'],
 }

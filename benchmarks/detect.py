@@ -5,7 +5,9 @@
 The full model of a config (ResNet-50 for those in configs/dp), random weights, one picture at a time
 at the config's test scale (1333 × 800). Neither data nor a checkpoint is needed: the prompt files
 are random too. The number of boxes that survive, and with it little but the drawing, depends on the
-weights. The last line is a JSON object.
+weights. With ``--onnx`` the detector is exported, and torch and ONNX Runtime are measured one after the
+other on the CPU, each in a process of its own: seconds an image, seconds from the start of the process to
+the first detections, and peak memory. The last line is a JSON object.
 """
 
 import argparse
@@ -14,6 +16,8 @@ import functools
 import json
 import pathlib
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +27,7 @@ import numpy as np
 import torch
 
 from oadp.categories import get_categories
-from oadp.config import load_config, to_plain
+from oadp.config import dump_config, load_config, to_plain
 from oadp.detector import Detector
 from oadp.dp import build_detector
 from oadp.visualize import draw
@@ -82,13 +86,40 @@ def random_prompts(model: Any, names: tuple[str, ...], folder: pathlib.Path) -> 
             nodes += node.values()
 
 
-def random_detector(path: pathlib.Path, device: str) -> Detector:
+def random_detector(path: pathlib.Path, device: str, folder: pathlib.Path) -> Detector:
+    """A detector with random weights; its ``config.py`` and ``model.pth`` stay in the folder."""
     config = to_plain(load_config(path))
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        random_prompts(config['model'], get_categories(config['categories']).all_, folder)
-        torch.save(build_detector(config).state_dict(), folder / 'model.pth')
-        return Detector.from_checkpoint(config, folder / 'model.pth', device=device)
+    random_prompts(config['model'], get_categories(config['categories']).all_, folder)
+    torch.save(build_detector(config).state_dict(), folder / 'model.pth')
+    dump_config(config, folder / 'config.py')
+    return Detector.from_checkpoint(config, folder / 'model.pth', device=device)
+
+
+def compare_engines(
+    detector: Detector, folder: pathlib.Path, images: int, threads: int | None
+) -> dict[str, dict[str, Any]]:
+    """Measure torch and ONNX Runtime on the CPU, each in a process of its own."""
+    from oadp.inference.onnx_export import export_detector
+    from oadp.inference.preprocessing import Preprocessing
+
+    pipeline = load_config(folder / 'config.py').validator.dataloader.dataset.pipeline
+    preprocessing = Preprocessing.from_pipeline(to_plain(pipeline))
+    export_detector(detector, preprocessing, folder / 'model.onnx')
+    job = {
+        'config': str(folder / 'config.py'),
+        'checkpoint': str(folder / 'model.pth'),
+        'onnx': str(folder / 'model.onnx'),
+        'images': images,
+        'threads': threads,
+        'size': [WIDTH, HEIGHT],
+    }
+    results = {}
+    for engine in ('torch', 'onnxruntime'):
+        job |= {'engine': engine, 'started': time.time()}
+        argv = [sys.executable, str(pathlib.Path(__file__).with_name('engine.py')), json.dumps(job)]
+        out = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
+        results[engine] = json.loads(out.stdout.splitlines()[-1])
+    return results
 
 
 def measure(detector: Detector, images: int, device: torch.device) -> dict[str, Any]:
@@ -129,6 +160,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=5)
     parser.add_argument('--threads', type=int, help="of torch (default: torch's choice)")
     parser.add_argument('--device', default='cpu')
+    parser.add_argument(
+        '--onnx', action='store_true', help='compare with ONNX Runtime (needs the extra `export`)'
+    )
     return parser.parse_args()
 
 
@@ -138,10 +172,17 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     device = torch.device(args.device)
-    result = measure(random_detector(args.config, args.device), args.images, device)
+    with tempfile.TemporaryDirectory() as name:
+        detector = random_detector(args.config, args.device, pathlib.Path(name))
+        engines = {}
+        if args.onnx:
+            engines = compare_engines(detector, pathlib.Path(name), args.images, args.threads)
+        result = measure(detector, args.images, device)
     for stage, share in result['share'].items():
         print(f'{stage:12} {share:6.1%}')
     print(f'{result["images_per_second"]} images/s on {device}, {torch.get_num_threads()} threads')
+    for engine, values in engines.items():
+        print(engine, values)
     print(
         json.dumps(
             {
@@ -152,6 +193,7 @@ def main() -> None:
                 'threads': torch.get_num_threads(),
                 'torch': torch.__version__,
                 **result,
+                **({'engines': engines} if engines else {}),
             }
         )
     )

@@ -15,6 +15,7 @@ from .annotation_file import AnnotationFile
 from .categories import get_categories
 from .data.annotation_checks import Report
 from .data.image_files import check_image_files
+from .utils.command import ArgumentParser, run
 
 _FILE_WIDTH = 1000  # characters: in a file or a pipe no line of the table is broken
 _NEEDS = ('annotations', 'any_name', 'box', 'size')
@@ -36,7 +37,7 @@ def report_table(report: Report) -> rich.table.Table:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog='python -m oadp.check_annotations',
         description="Check an annotation file in COCO's or LVIS's format as every command does "
         'that reads it, and print what is wrong in it. Exit status: 1 if it has errors.',
@@ -59,25 +60,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the arguments and print the report; return 1 if the file has errors."""
     args = parse_args(argv)
-    try:
-        categories = None if args.categories is None else get_categories(args.categories)
-        needs = (*_NEEDS, 'mask') if args.masks else _NEEDS
-        _, report = AnnotationFile.check(args.file, needs, categories)
-        if args.images is not None:
-            check_image_files(report.images, args.images, report.errors)
-    except (OSError, ValueError) as e:
-        sys.exit(f'error: {e}')
+    categories = None if args.categories is None else get_categories(args.categories)
+    needs = (*_NEEDS, 'mask') if args.masks else _NEEDS
+    _, report = AnnotationFile.check(args.file, needs, categories)
+    if args.images is not None:
+        check_image_files(report.images, args.images, report.errors)
     width = None if sys.stdout.isatty() else _FILE_WIDTH
     console = rich.console.Console(width=width)
     if report.errors or report.tolerated:
         console.print(report_table(report))
     counts = ', '.join(f'{count} {name}' for name, count in report.counts.items())
     print(f'{report.path}: {counts}; kinds of errors: {len(report.errors)}')
-    if report.errors:
-        sys.exit(1)
+    return 1 if report.errors else 0
 
 
 if __name__ == '__main__':
-    main()
+    run('oadp.check_annotations', main)

@@ -149,9 +149,14 @@ def _write_json(path: pathlib.Path, results: Iterable[dict[str, Any]]) -> None:
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that make a detector: config, checkpoint, CLIP, device."""
+    """Add the arguments of ``load_detector``: config, checkpoint, CLIP, device."""
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', type=pathlib.Path, help='weights of a detector of CONFIG')
+    parser.add_argument(
+        'checkpoint',
+        type=pathlib.Path,
+        nargs='?',
+        help='weights of a detector of CONFIG. In place of both, an .onnx file of oadp.export',
+    )
     parser.add_argument(
         '--clip',
         type=pathlib.Path,
@@ -159,6 +164,29 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         f"and the cache has not seen (default: the config's `clip`, or {CLIP_PATH})",
     )
     parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+
+
+def is_exported(args: argparse.Namespace) -> bool:
+    """Whether an ONNX file stands in place of CONFIG and CHECKPOINT."""
+    return args.config.suffix == '.onnx'
+
+
+def check_detector_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program where what ``load_detector`` needs is missing or contradictory."""
+    if is_exported(args) and args.override:
+        parser.error('--override changes a config, and an ONNX file has none')
+    if not is_exported(args) and args.checkpoint is None:
+        parser.error('CHECKPOINT is missing; only an .onnx file of oadp.export needs none')
+
+
+def load_detector(args: argparse.Namespace) -> Detector:
+    """Build the detector of a command; errors are those of ``Detector``."""
+    from .detector import Detector
+
+    if is_exported(args):
+        return Detector.from_onnx(args.config, device=args.device, clip=args.clip)
+    config = load_config(args.config, args.override)
+    return Detector.from_checkpoint(config, args.checkpoint, device=args.device, clip=args.clip)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -170,7 +198,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_detector_arguments(parser)
     parser.add_argument(
-        'images', nargs='+', metavar='IMAGE', help='picture, folder of pictures, or pattern'
+        'images', nargs='*', metavar='IMAGE', help='picture, folder of pictures, or pattern'
     )
     words = parser.add_mutually_exclusive_group()
     words.add_argument(
@@ -194,7 +222,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='DIR',
         help='(default: %(default)s)',
     )
-    return parser.parse_args(argv)
+    # Intermixed: options may stand among the positional arguments, of which some may be missing.
+    args = parser.parse_intermixed_args(argv)
+    if is_exported(args) and args.checkpoint is not None:
+        args.images.insert(0, str(args.checkpoint))
+        args.checkpoint = None
+    check_detector_arguments(parser, args)
+    if not args.images:
+        parser.error('an IMAGE is missing')
+    return args
 
 
 def _fraction(text: str) -> float:
@@ -215,7 +251,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns: the exit status, 1 if any picture is missing from the output."""
     args = parse_args(argv)
     from .data.images import find_images
-    from .detector import Detector
 
     paths, faults = find_images(args.images)
     for fault in faults:
@@ -226,12 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if paths:
         _check_folder(folder, paths)
         names = _names(args)
-        detector = Detector.from_checkpoint(
-            load_config(args.config, args.override),
-            args.checkpoint,
-            device=args.device,
-            clip=args.clip,
-        )
+        detector = load_detector(args)
         detector.set_vocabulary(names)
         faults += detect_all(
             detector, paths, folder, args.score_threshold, args.max_detections, names is not None

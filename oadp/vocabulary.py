@@ -19,12 +19,11 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
 
 from . import runtime
-from .prompts.files import load_prompts
 
 MAX_NAME_LENGTH = 200  # characters; CLIP's 77 tokens hold fewer in any case
 
@@ -192,15 +191,17 @@ class PromptRows:
 
     path: str
     names: tuple[str, ...]
-    embeddings: Tensor
+    embeddings: np.ndarray
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'PromptRows':
         """Read a prompt file; errors are those of ``load_prompts``."""
-        prompts = load_prompts(path)
-        return cls(str(path), tuple(prompts['names']), prompts['embeddings'])
+        from .prompts.files import load_prompts  # torch, which an exported detector runs without
 
-    def matrix(self, names: Sequence[str], embed: Callable[[Sequence[str]], Tensor]) -> Tensor:
+        prompts = load_prompts(path)
+        return cls(str(path), tuple(prompts['names']), prompts['embeddings'].numpy())
+
+    def matrix(self, names: Sequence[str], embed: Callable[[Sequence[str]], Any]) -> np.ndarray:
         """A classifier's matrix for a vocabulary.
 
         A name that the file has keeps the file's row, bit for bit, so that a known class is detected
@@ -211,8 +212,8 @@ class PromptRows:
 
         Args:
             names: C clean names.
-            embed: gives (m, d) embeddings of the m names that the file does not have; not called
-                where there is none.
+            embed: gives (m, d) embeddings, an array or a tensor on the CPU, of the m names that the
+                file does not have; not called where there is none.
 
         Returns:
             (C, d) float32.
@@ -226,15 +227,15 @@ class PromptRows:
         matrix = self.embeddings[[i or 0 for i in index]]
         new = [c for c, i in enumerate(index) if i is None]
         if new:
-            rows = embed([names[c] for c in new])
+            rows = np.asarray(embed([names[c] for c in new]), dtype=np.float32)
             if rows.shape[1] != matrix.shape[1]:
                 raise ValueError(
                     f'CLIP gives embeddings of {rows.shape[1]} numbers, {self.path} has '
                     f'{matrix.shape[1]}: give the CLIP that the detector was taught by (--clip)'
                 )
-            lengths = self.embeddings.norm(dim=1)
-            if bool(((lengths - 1).abs() < _UNIT_TOLERANCE).all()):
-                rows = functional.normalize(rows, dim=1)
+            lengths = np.linalg.norm(self.embeddings, axis=1)
+            if (np.abs(lengths - 1) < _UNIT_TOLERANCE).all():
+                rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
             matrix[new] = rows
         return matrix
 

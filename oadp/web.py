@@ -23,7 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from . import runtime
 from .config import load_config
-from .detect import add_detector_arguments
+from .detect import (
+    add_detector_arguments,
+    check_detector_arguments,
+    is_exported,
+    load_detector,
+)
 from .utils.command import ArgumentParser, run
 from .utils.errors import describe_error, find_cause, is_user_error
 
@@ -258,18 +263,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='127.0.0.1',
         help='address to listen at; 0.0.0.0 lets other machines in (default: %(default)s, this one)',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
+    if is_exported(args) and args.checkpoint is not None:
+        parser.error(f'{args.checkpoint}: an .onnx file stands in place of CONFIG and CHECKPOINT')
+    check_detector_arguments(parser, args)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import_gradio()
-    from .detector import Detector
-
-    config = load_config(args.config, args.override)
-    detector = Detector.from_checkpoint(config, args.checkpoint, device=args.device, clip=args.clip)
-    folder = pathlib.Path(config.validator.dataloader.dataset.img_prefix)
-    blocks = build_page(detector, find_examples(folder))
+    detector = load_detector(args)
+    examples = []
+    if not is_exported(args):
+        config = load_config(args.config, args.override)
+        examples = find_examples(pathlib.Path(config.validator.dataloader.dataset.img_prefix))
+    blocks = build_page(detector, examples)
     runtime.get_logger().info('http://%s:%d; stop it with Ctrl-C', args.host, args.port)
     try:
         launch(blocks, args.host, args.port)

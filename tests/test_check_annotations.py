@@ -27,7 +27,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def test_good_file(file, capsys):
-    main([str(file), '--images', str(file.parent)])
+    assert main([str(file), '--images', str(file.parent)]) == 0
     out = capsys.readouterr().out
     assert 'annotations without area' in out and 'tolerated' in out
     assert 'x.json: 2 images, 1 annotations, 1 categories; kinds of errors: 0' in out
@@ -36,22 +36,18 @@ def test_good_file(file, capsys):
 def test_images_are_compared_with_the_files(file, capsys):
     Image.new('RGB', (64, 50)).save(file.parent / 'a.jpg')
     (file.parent / 'b.jpg').unlink()
-    with pytest.raises(SystemExit) as e:
-        main([str(file), '--images', str(file.parent)])
-    assert e.value.code == 1
+    assert main([str(file), '--images', str(file.parent)]) == 1
     out = capsys.readouterr().out
     assert 'a.jpg: 64 × 48, is 64 × 50' in out and 'images that are not in' in out
     (file.parent / 'b.jpg').write_text('not an image')
-    with pytest.raises(SystemExit):
-        main([str(file), '--images', str(file.parent)])
+    assert main([str(file), '--images', str(file.parent)]) == 1
     assert 'no readable images' in capsys.readouterr().out
 
 
 def test_masks_and_categories_on_demand(file, capsys):
     categories = file.with_name('categories.json')
     categories.write_text(json.dumps(dict(bases=['cat'], novels=['owl'])))
-    with pytest.raises(SystemExit):
-        main([str(file), '--categories', str(categories), '--masks'])
+    assert main([str(file), '--categories', str(categories), '--masks']) == 1
     out = capsys.readouterr().out
     assert "'owl'" in out and 'annotations without segmentation' in out
 
@@ -59,5 +55,5 @@ def test_masks_and_categories_on_demand(file, capsys):
 @pytest.mark.parametrize('name', ['none.json', 'cut.json'])
 def test_unreadable_files(file, name):
     file.with_name('cut.json').write_text(file.read_text()[:50])
-    with pytest.raises(SystemExit, match=f'error: .*{name}'):
+    with pytest.raises((OSError, ValueError), match=name):
         main([str(file.with_name(name))])

@@ -83,7 +83,7 @@ def load_weights(
     skip_misfits: bool = False,
     logger: logging.Logger | None = None,
 ) -> None:
-    """Load a checkpoint of mmcv's format, or a plain state dict, into a model.
+    """Load a checkpoint of mmcv's format, or a plain state dict (torch or safetensors), into a model.
 
     Keys that only the checkpoint has are logged, as a short list; so are those that only the model
     has, where they belong to the global head or the block head, which inference does not use.
@@ -99,7 +99,7 @@ def load_weights(
         ValueError: not a checkpoint, or not of this model.
     """
     logger = logger or runtime.get_logger()
-    state, own = _state_dict(load_tensors(path), path), model.state_dict()
+    state, own = _state_dict(_read(path), path), model.state_dict()
     found = _Comparison.of(state, own)
     if found.misfits and not skip_misfits:
         raise ValueError(f'{path}: not a checkpoint of this config; {_shapes(found, state, own)}')
@@ -190,6 +190,18 @@ def _shapes(found: _Comparison, state: Mapping[str, Tensor], own: Mapping[str, T
     return _short_list(
         [f'{k}: {tuple(state[k].shape)}, not {tuple(own[k].shape)}' for k in found.misfits]
     )
+
+
+def _read(path: str | os.PathLike) -> Any:
+    if pathlib.Path(path).suffix != '.safetensors' or not pathlib.Path(path).is_file():
+        return load_tensors(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as e:
+        raise ValueError(f'{path}: not a safetensors file ({e})') from e
 
 
 def _state_dict(data: Any, path: str | os.PathLike) -> dict[str, Tensor]:

@@ -33,7 +33,8 @@ def encode_continuations(model: nn.Module, prefix: Tensor, rests: Tensor, ends: 
     mask = _causal_mask(p + length, prefix)
     for block in model.transformer.resblocks:
         shared, own = _block(block, shared, own, mask)
-    last = own[torch.arange(len(own), device=own.device), ends]
+    # Not len(own), here and below, which a trace for an ONNX file would keep as a constant.
+    last = own[torch.arange(own.shape[0], device=own.device), ends]
     return model.ln_final(last) @ model.text_projection
 
 
@@ -47,7 +48,7 @@ def _block(block: nn.Module, shared: Tensor, own: Tensor, mask: Tensor) -> tuple
     p = shared.shape[1]
     shared_qkv, own_qkv = _project(block, shared), _project(block, own)
     keys, values = (
-        torch.cat([before.expand(len(own), -1, -1, -1), after], dim=2)
+        torch.cat([before.expand(own.shape[0], -1, -1, -1), after], dim=2)
         for before, after in zip(shared_qkv[1:], own_qkv[1:], strict=True)
     )
     return (

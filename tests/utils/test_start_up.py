@@ -10,8 +10,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMANDS = [
     *(
         'build_annotations',
+        'bundle',
+        'check_annotations',
         'detect',
         'doctor',
+        'export',
         'features',
         'mini',
         'pretrained',

@@ -1,0 +1,68 @@
+"""Write a trained detector as one folder, to hand on or to publish.
+
+``Detector.from_pretrained`` reads it; docs/export.md says what is in it.
+"""
+
+__all__ = ['main']
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from . import runtime
+from .config import add_config_arguments, load_config
+from .utils.command import ArgumentParser, run
+
+_LICENCE = pathlib.Path(__file__).parent.parent / 'LICENSE'
+"""This project's own, in a checkout."""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = ArgumentParser(
+        prog='python -m oadp.bundle',
+        description='Write one folder with the config, the weights, the vocabulary, the prompts and '
+        'the licence of a detector, for Detector.from_pretrained.',
+    )
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', type=pathlib.Path, help='weights of a detector of CONFIG')
+    parser.add_argument('folder', type=pathlib.Path, help='to write; new, or empty')
+    parser.add_argument(
+        '--metrics', type=pathlib.Path, metavar='FILE', help='such as metrics.json of oadp.dp.test'
+    )
+    parser.add_argument(
+        '--licence',
+        type=pathlib.Path,
+        default=_LICENCE,
+        metavar='FILE',
+        help="of the weights (default: this project's LICENSE)",
+    )
+    parser.add_argument(
+        '--push',
+        metavar='USER/NAME',
+        help='upload it, with the token of `hf auth login` (needs the extra `hub`)',
+    )
+    parser.add_argument('--private', action='store_true', help='make the new repository private')
+    args = parser.parse_args(argv)
+    if args.private and args.push is None:
+        parser.error('--private goes with --push')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments, write the folder and upload it if asked for."""
+    args = parse_args(argv)
+    from .inference import hub
+    from .inference.bundle import write_bundle
+
+    logger = runtime.get_logger()
+    if args.push is not None:
+        hub.import_hub()
+    config = load_config(args.config, args.override)
+    write_bundle(config, args.checkpoint, args.folder, licence=args.licence, metrics=args.metrics)
+    logger.info('%s: written', args.folder)
+    if args.push is not None:
+        logger.info('%s', hub.push_to_hub(args.folder, args.push, private=args.private))
+
+
+if __name__ == '__main__':
+    run('oadp.bundle', main)

@@ -1,0 +1,1 @@
+"""A detector as one graph that can be traced."""

@@ -1,0 +1,211 @@
+"""A trained detector as one folder with all that detection needs, and without code that is run.
+
+    config.py            the resolved config: assignments of literals, read without running it
+    model.safetensors    the weights
+    vocabulary.json      base and novel names
+    prompts/*.pth        the prompt files of the heads
+    metrics.json         the evaluation's results, if they are given
+    LICENSE, README.md   the licence, and how to use the folder
+    SHA256SUMS           of all files above, as `sha256sum -c` reads them
+
+Paths in its config are relative to the folder.
+"""
+
+__all__ = ['CONFIG', 'WEIGHTS', 'read_bundle', 'write_bundle']
+
+import ast
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+CONFIG = 'config.py'
+WEIGHTS = 'model.safetensors'
+VOCABULARY = 'vocabulary.json'
+PROMPTS = 'prompts'
+METRICS = 'metrics.json'
+LICENSE = 'LICENSE'
+SUMS = 'SHA256SUMS'
+
+_CARD = """---
+license: {license}
+library_name: oadp
+pipeline_tag: object-detection
+---
+
+# {title}
+
+An open-vocabulary object detector of [OADP](https://arxiv.org/abs/2303.05892), trained with boxes of {bases} classes and
+evaluated on {novels} more.
+
+```python
+from oadp import Detector
+
+detector = Detector.from_pretrained('PATH OR NAME OF THIS FOLDER')
+detector.set_vocabulary(['red kite', 'mug'])
+detections = detector('photo.jpg', score_threshold=0.3)
+```
+"""
+
+
+def write_bundle(
+    config: Mapping[str, Any],
+    checkpoint: str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    licence: str | os.PathLike,
+    metrics: str | os.PathLike | None = None,
+) -> None:
+    """Write a detector's folder.
+
+    Args:
+        config: what ``load_config`` gives; not changed.
+        checkpoint: of that config.
+        folder: must not exist, or be empty.
+        licence: the file to put in as ``LICENSE``.
+        metrics: a JSON file, such as ``metrics.json`` of ``oadp.dp.test``.
+
+    Raises:
+        FileNotFoundError: the checkpoint, a prompt file, the licence or the metrics are not there.
+        ValueError: a folder that holds something, a checkpoint of another config, two prompt files
+            of one name, or metrics that are not JSON.
+    """
+    from safetensors.torch import save_file
+
+    from ..categories import get_categories
+    from ..config import dump_config, to_plain
+    from ..detector import TorchDetector
+
+    folder = pathlib.Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f'{folder}: there already; expected a new or an empty folder')
+    licence = _existing(licence, 'licence')
+    values = None if metrics is None else _read_json(_existing(metrics, 'file of metrics'))
+    detector = TorchDetector.load(config, checkpoint, device='cpu')
+    state = {k: v.contiguous().clone() for k, v in detector._own.model.state_dict().items()}
+    plain = to_plain(config)
+    categories = get_categories(plain['categories'])
+    prompts = _move_prompts(plain)
+    plain['categories'] = VOCABULARY
+    (folder / PROMPTS).mkdir(parents=True, exist_ok=True)
+    for name, source in prompts.items():
+        shutil.copyfile(source, folder / PROMPTS / name)
+    dump_config(plain, folder / CONFIG)
+    save_file(state, folder / WEIGHTS, metadata={'format': 'pt'})
+    names = {'bases': categories.bases, 'novels': categories.novels}
+    _write(folder / VOCABULARY, json.dumps(names, indent=1, ensure_ascii=False))
+    if values is not None:
+        _write(folder / METRICS, json.dumps(values, indent=1))
+    shutil.copyfile(licence, folder / LICENSE)
+    text = licence.read_text(encoding='utf-8', errors='replace')
+    card = _CARD.format(
+        license='apache-2.0' if 'Apache License' in text else 'other',
+        title=folder.resolve().name,
+        bases=categories.num_bases,
+        novels=categories.num_novels,
+    )
+    _write(folder / 'README.md', card)
+    sums = {path: _sha256(folder / path) for path in _files(folder)}
+    _write(folder / SUMS, ''.join(f'{digest}  {path}\n' for path, digest in sums.items()))
+
+
+def read_bundle(folder: str | os.PathLike) -> dict[str, Any]:
+    """Check a folder of ``write_bundle`` and read its config.
+
+    Returns:
+        The config, with the paths of the vocabulary and the prompts in the folder.
+
+    Raises:
+        FileNotFoundError: no such folder, or files are missing; all are listed.
+        ValueError: files that are not what was written, or a config that is more than literals.
+    """
+    folder = pathlib.Path(folder)
+    sums = _existing(folder / SUMS, 'bundle of oadp.bundle').read_text(encoding='utf-8')
+    listed = dict(reversed(line.split('  ', 1)) for line in sums.splitlines())
+    missing = [p for p in (*listed, CONFIG, WEIGHTS, VOCABULARY) if not (folder / p).is_file()]
+    if missing:
+        raise FileNotFoundError(f'{folder}: an incomplete bundle, without {sorted(set(missing))}')
+    broken = [p for p, digest in listed.items() if _sha256(folder / p) != digest]
+    unlisted = sorted({CONFIG, WEIGHTS, VOCABULARY} - set(listed))
+    if broken or unlisted:
+        raise ValueError(
+            f'{folder}: files that are not those of {SUMS}: {broken or unlisted}; fetch the bundle '
+            'again'
+        )
+    config = _read_literals(folder / CONFIG)
+    config['categories'] = str(folder / VOCABULARY)
+    for node in _prompt_nodes(config):
+        node['prompts'] = str(folder / PROMPTS / pathlib.PurePosixPath(node['prompts']).name)
+    return config
+
+
+def _read_literals(path: pathlib.Path) -> dict[str, Any]:
+    """Read a config of assignments of literals. Nothing is run: the file may come from anyone."""
+    try:
+        body = ast.parse(path.read_text(encoding='utf-8')).body
+        return {_name(line): ast.literal_eval(line.value) for line in body}
+    except (SyntaxError, ValueError, AttributeError) as e:
+        raise ValueError(f'{path}: expected assignments of Python literals alone ({e})') from e
+
+
+def _name(line: ast.stmt) -> str:
+    if not isinstance(line, ast.Assign) or len(line.targets) != 1:
+        raise ValueError(f'line {line.lineno} is not an assignment')
+    return line.targets[0].id
+
+
+def _move_prompts(config: dict[str, Any]) -> dict[str, pathlib.Path]:
+    """Point a config at the bundle's prompt files, and return their sources by name."""
+    sources: dict[str, pathlib.Path] = {}
+    for node in _prompt_nodes(config):
+        path = _existing(node['prompts'], 'prompt file')
+        if sources.setdefault(path.name, path).resolve() != path.resolve():
+            raise ValueError(
+                f'{path} and {sources[path.name]} have one name; rename one of the prompt files'
+            )
+        node['prompts'] = f'{PROMPTS}/{path.name}'
+    return sources
+
+
+def _prompt_nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        if isinstance(node.get('prompts'), (str, os.PathLike)):
+            yield node
+        for value in node.values():
+            yield from _prompt_nodes(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _prompt_nodes(value)
+
+
+def _existing(path: str | os.PathLike, kind: str) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file; expected a {kind}')
+    return path
+
+
+def _read_json(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as e:
+        raise ValueError(f'{path}: not a JSON file ({e})') from e
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    path.write_text(text, encoding='utf-8')
+
+
+def _files(folder: pathlib.Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file())
+
+
+def _sha256(path: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,218 @@
+"""The files of an exported detector: their names, their metadata and the vocabulary file.
+
+Beside ``NAME.onnx`` are ``NAME.vocabulary.npz`` and, with a text encoder, ``NAME.text.onnx`` and
+``NAME.tokenizer.json``. Everything is read without torch and without pickle.
+"""
+
+__all__ = [
+    'FORMAT',
+    'HEADS',
+    'Vocabulary',
+    'import_onnxruntime',
+    'open_session',
+    'read_metadata',
+    'text_path',
+    'tokenizer_path',
+    'vocabulary_path',
+    'write_metadata',
+]
+
+import dataclasses
+import json
+import os
+import pathlib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..atomic import atomic_write
+from ..categories import Categories
+from ..vocabulary import PromptRows
+
+FORMAT = 1
+"""Of the metadata and the vocabulary file; raised when older readers would misread them."""
+
+HEADS = ('bbox', 'object')
+"""The classifying heads, in the order of their matrices."""
+
+_KEY = 'oadp.'
+"""Prefix of the keys of OADP's metadata."""
+
+
+def vocabulary_path(path: str | os.PathLike) -> pathlib.Path:
+    return pathlib.Path(path).with_suffix('.vocabulary.npz')
+
+
+def text_path(path: str | os.PathLike) -> pathlib.Path:
+    return pathlib.Path(path).with_suffix('.text.onnx')
+
+
+def tokenizer_path(path: str | os.PathLike) -> pathlib.Path:
+    return pathlib.Path(path).with_suffix('.tokenizer.json')
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """The classes of the training, and the prompts of each classifying head.
+
+    Attributes:
+        categories: the category set.
+        rows: of the box head and, where there is one, of the object head.
+    """
+
+    categories: Categories
+    rows: tuple[PromptRows, ...]
+
+    def matrices(self) -> list[np.ndarray]:
+        """Return each head's (C, d) embeddings of the categories."""
+        return [rows.matrix(self.categories.all_, _refuse) for rows in self.rows]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the file, atomically.
+
+        Its arrays: ``names`` and ``is_base`` (C,), and for each head ``HEAD_embeddings`` (C, d),
+        which are the inputs of the graph for the classes of the training; and ``HEAD_prompt_names``
+        (n,) and ``HEAD_prompt_embeddings`` (n, d), the whole prompt file.
+        """
+        names = self.categories.all_
+        arrays = {
+            'format': np.array(FORMAT),
+            'names': np.array(names),
+            'is_base': np.arange(len(names)) < self.categories.num_bases,
+        }
+        for head, rows, matrix in zip(HEADS, self.rows, self.matrices(), strict=False):
+            arrays[f'{head}_embeddings'] = matrix
+            arrays[f'{head}_prompt_names'] = np.array(rows.names)
+            arrays[f'{head}_prompt_embeddings'] = rows.embeddings
+        with atomic_write(path) as temporary, temporary.open('wb') as f:
+            np.savez(f, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> 'Vocabulary':
+        """Read the file.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a vocabulary file, or of a later format.
+        """
+        path = pathlib.Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'{path}: no such vocabulary file; python -m oadp.export writes it beside the ONNX file'
+            )
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                arrays = {key: data[key] for key in data.files}
+            _check_format(int(arrays['format']), path)
+            names, is_base = arrays['names'].tolist(), arrays['is_base']
+            heads = [head for head in HEADS if f'{head}_embeddings' in arrays]
+            rows = tuple(
+                PromptRows(
+                    f'{path} ({head} head)',
+                    tuple(arrays[f'{head}_prompt_names'].tolist()),
+                    arrays[f'{head}_prompt_embeddings'],
+                )
+                for head in heads
+            )
+        except (KeyError, TypeError, OSError, EOFError, ValueError) as e:
+            raise ValueError(f'{path}: not a vocabulary file of oadp.export ({e})') from e
+        num_bases = int(is_base.sum())
+        return cls(Categories(tuple(names[:num_bases]), tuple(names[num_bases:])), rows)
+
+
+def _refuse(names: Sequence[str]) -> Any:
+    raise ValueError(f'no embeddings of the classes {list(names)}')
+
+
+def _check_format(found: int, path: pathlib.Path) -> None:
+    if found != FORMAT:
+        raise ValueError(
+            f'{path}: of format {found}, and this version of oadp reads format {FORMAT}; export it '
+            'again, or update oadp'
+        )
+
+
+def write_metadata(model: Any, values: Mapping[str, Any]) -> None:
+    """Put JSON values into an ``onnx.ModelProto``, with the format's number."""
+    for key, value in {'format': FORMAT, **values}.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = _KEY + key, json.dumps(value)
+
+
+def read_metadata(session: Any, path: str | os.PathLike) -> dict[str, Any]:
+    """Read what ``write_metadata`` wrote.
+
+    Raises:
+        ValueError: another ONNX file, or one of a later format.
+    """
+    entries = session.get_modelmeta().custom_metadata_map
+    metadata = {k[len(_KEY) :]: json.loads(v) for k, v in entries.items() if k.startswith(_KEY)}
+    if 'format' not in metadata:
+        raise ValueError(
+            f'{path}: not a file of oadp.export: its metadata has no {_KEY}format, only '
+            f'{sorted(entries)}'
+        )
+    _check_format(metadata['format'], pathlib.Path(path))
+    return metadata
+
+
+def import_onnxruntime() -> types.ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        ImportError: it is not installed; says how to.
+    """
+    try:
+        import onnxruntime
+    except ImportError as e:
+        raise ImportError(
+            f'ONNX files need onnxruntime, which `pip install -e .[export]` installs ({e})'
+        ) from e
+    return onnxruntime
+
+
+def open_session(
+    path: str | os.PathLike, device: str | None = None, threads: int | None = None
+) -> Any:
+    """Open an ``onnxruntime.InferenceSession``.
+
+    Args:
+        path: the ONNX file.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; by default ``cuda`` where ONNX Runtime has it.
+        threads: one for each core by default.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an ONNX file, or a device that is not there.
+        ImportError: see ``import_onnxruntime``.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such ONNX file; python -m oadp.export writes one')
+    runtime = import_onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return runtime.InferenceSession(path, options, providers=_providers(runtime, device))
+    except Exception as e:  # onnxruntime's own kinds of error share no other base
+        if isinstance(e, ValueError) or not type(e).__module__.startswith('onnxruntime'):
+            raise
+        raise ValueError(f'{path}: ONNX Runtime cannot load it ({e})') from e
+
+
+def _providers(runtime: types.ModuleType, device: str | None) -> list[Any]:
+    available = runtime.get_available_providers()
+    has_cuda = 'CUDAExecutionProvider' in available
+    kind, _, index = (device or ('cuda' if has_cuda else 'cpu')).partition(':')
+    if kind == 'cpu':
+        return ['CPUExecutionProvider']
+    if kind != 'cuda' or not has_cuda or not (index or '0').isdecimal():
+        raise ValueError(
+            f'device {device!r} cannot be used: expected cpu or, with onnxruntime-gpu, cuda or cuda:N; '
+            f'this ONNX Runtime has {available}'
+        )
+    return [('CUDAExecutionProvider', {'device_id': int(index or 0)}), 'CPUExecutionProvider']
