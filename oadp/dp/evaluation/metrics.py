@@ -17,7 +17,7 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ..categories import Categories
+from ...categories import Categories
 
 MAX_DETECTIONS = (100, 300, 1000)
 """Limits of detections an image. pycocotools computes mAP at the first, all others at the last."""
