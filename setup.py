@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 # The lower ends are those of the paper's authors (torch 1.12.1, mmcv-full 1.7.0, mmdet 2.25.2).
 REQUIRES = [
     'clip-anytorch>=2.5',
-    'faster-coco-eval>=1.6',
+    'hotcoco>=1.3,<2',
     'lmdb>=1.3',
     'lvis>=0.5.3',
     'mmcv-full>=1.7.0,<1.8',

@@ -8,6 +8,7 @@ an annotation that reaches it (validation files have them) would make the loss i
 __all__ = ['OV_COCO', 'OV_LVIS', 'build_dataset']
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -15,15 +16,13 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 from mmdet.datasets import DATASETS, CocoDataset, LVISV1Dataset
 from mmdet.datasets import build_dataset as build_mmdet_dataset
-from pycocotools import mask as mask_api
 
 from .. import runtime
 from ..categories import Categories, get_categories
 from ..config import to_plain
-from .evaluation import coco_metrics, coco_precision
+from .evaluation import Detections, GroundTruth, copypaste
 from .pipelines import naming_image
 
 _DRY_RUN_IMAGES = 4
@@ -43,6 +42,8 @@ class _OpenVocabularyDataset:
         FileNotFoundError: no such annotation file.
         ValueError: the file lacks categories of the set, or no image is left to train on.
     """
+
+    _federated = False
 
     def __init__(
         self,
@@ -115,10 +116,12 @@ class _OpenVocabularyDataset:
         with naming_image(os.path.join(self.img_prefix or '', self.data_infos[idx]['filename'])):
             return super().__getitem__(idx)
 
-
-@DATASETS.register_module()
-class OV_COCO(_OpenVocabularyDataset, CocoDataset):
-    """COCO, or a dataset in its format, with base and novel categories."""
+    @functools.cached_property
+    def ground_truth(self) -> GroundTruth:
+        """What detections are judged by, indexed once for any number of evaluations."""
+        return GroundTruth(
+            self.coco.dataset, self.categories, self._federated, self.img_ids, masks=True
+        )
 
     def evaluate(
         self,
@@ -126,7 +129,7 @@ class OV_COCO(_OpenVocabularyDataset, CocoDataset):
         metric: str | Sequence[str] = 'bbox',
         logger: logging.Logger | str | None = None,
     ) -> dict[str, float | str]:
-        """COCO's average precision over all, base and novel categories.
+        """Compute average precision and recall over all, base and novel categories.
 
         Args:
             results: mmdet's results, one an image.
@@ -134,51 +137,33 @@ class OV_COCO(_OpenVocabularyDataset, CocoDataset):
             logger: mmdet's argument; nothing is logged here.
 
         Returns:
-            See ``coco_metrics``; the headline is ``COCO_17_bbox_mAP_50``.
+            See ``coco_metrics`` and ``lvis_metrics``: fractions in [0, 1]. The headline is
+            ``COCO_17_bbox_mAP_50``, or ``bbox_APr``. ``…_copypaste`` is the average precisions as
+            text.
+
+        Raises:
+            ValueError: unknown metric, another number of results than of images, or no masks for
+                ``segm``.
         """
+        names = [metric] if isinstance(metric, str) else list(metric)
+        detections = Detections.from_results(self.img_ids, results, masks='segm' in names)
         metrics: dict[str, float | str] = {}
-        for name in [metric] if isinstance(metric, str) else metric:
-            precision = coco_precision(self.coco, self.img_ids, self.cat_ids, results, name)
-            metrics |= coco_metrics(precision, self.categories, name)
+        for name in names:
+            figures = self.ground_truth.evaluate(detections, metric=name)
+            metrics |= figures | copypaste(figures, name)
         return metrics
 
 
 @DATASETS.register_module()
+class OV_COCO(_OpenVocabularyDataset, CocoDataset):
+    """COCO, or a dataset in its format, with base and novel categories; evaluated as COCO is."""
+
+
+@DATASETS.register_module()
 class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
-    """LVIS v1, whose rare categories are the novel ones; evaluated by lvis-api, as mmdet does."""
+    """LVIS v1, whose rare categories are the novel ones; evaluated as LVIS is."""
 
-    def evaluate(
-        self,
-        results: list,
-        metric: str | Sequence[str] = 'bbox',
-        logger: logging.Logger | str | None = None,
-    ) -> dict[str, float | str]:
-        """LVIS's average precision: ``bbox_AP``, ``bbox_APr`` (novel), ``bbox_APc``, ….
-
-        Args and errors are those of ``OV_COCO.evaluate``.
-        """
-        names = [metric] if isinstance(metric, str) else list(metric)
-        if 'segm' in names and results and not isinstance(results[0], tuple):
-            raise ValueError('metric segm needs masks, and this detector gives none')
-        if results and not any(
-            len(b) for r in results for b in (r[0] if isinstance(r, tuple) else r)
-        ):
-            results = [self._hardly_a_detection(results[0]), *results[1:]]
-        with contextlib.redirect_stdout(io.StringIO()):  # its table; ours comes from the metrics
-            return super().evaluate(results, metric=names, logger=logger or 'silent')
-
-    def _hardly_a_detection(self, result: Any) -> Any:
-        """An image's empty result and in it an empty box of score 0, which is always wrong.
-
-        lvis-api cannot read a file without detections, and mmdet then gives no metrics at all.
-        """
-        boxes = result[0] if isinstance(result, tuple) else result
-        boxes = [np.zeros((1, 5), np.float32), *boxes[1:]]
-        if not isinstance(result, tuple):
-            return boxes
-        size = [self.data_infos[0]['height'], self.data_infos[0]['width']]
-        mask = mask_api.encode(np.zeros(size, np.uint8, order='F'))
-        return boxes, [[mask], *result[1][1:]]
+    _federated = True
 
 
 _OPEN_VOCABULARY = {cls.__name__ for cls in (OV_COCO, OV_LVIS)}

@@ -26,7 +26,7 @@ from ..atomic import atomic_write
 from ..categories import Categories, get_categories
 from ..config import add_config_arguments, load_config
 from .dump import Dump
-from .fast_eval import GroundTruth
+from .evaluation import GroundTruth
 from .fusion import FusionParameters
 from .search import FusionSearch, choose_images
 from .testing import metrics_table

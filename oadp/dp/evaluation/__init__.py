@@ -1,5 +1,7 @@
-"""Evaluation of detections."""
+"""Evaluation of detections: the figures of COCO and LVIS, and what they are made of."""
 
-from .metrics import MAX_DETECTIONS, coco_metrics, coco_precision, metric_prefixes
+from .detections import Detections
+from .ground_truth import GroundTruth
+from .metrics import Curves, copypaste, metric_prefixes
 
-__all__ = ['MAX_DETECTIONS', 'coco_metrics', 'coco_precision', 'metric_prefixes']
+__all__ = ['Curves', 'Detections', 'GroundTruth', 'copypaste', 'metric_prefixes']

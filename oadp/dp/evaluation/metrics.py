@@ -1,29 +1,37 @@
-"""COCO's average precision, summarised over all, base and novel categories.
+"""Figures of COCO and LVIS, each a mean over a part of one array of precisions or recalls.
 
-All categories are matched together, once; a summary is a mean over columns of the same precision
-array, so base and novel figures cost nothing more. The array is COCO's own (pycocotools), indexed
-[IoU threshold, recall, category, area, limit of detections].
+All categories are matched together, once; the figures of base, novel, rare, common and frequent
+categories are means over their columns, so they cost nothing more.
 """
 
-__all__ = ['MAX_DETECTIONS', 'coco_metrics', 'coco_precision', 'metric_prefixes']
+__all__ = [
+    'COCO_LIMITS',
+    'LVIS_LIMITS',
+    'Curves',
+    'coco_metrics',
+    'copypaste',
+    'lvis_metrics',
+    'metric_prefixes',
+]
 
-import contextlib
-import io
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from pycocotools import mask as mask_api
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from ...categories import Categories
 
-MAX_DETECTIONS = (100, 300, 1000)
-"""Limits of detections an image. pycocotools computes mAP at the first, all others at the last."""
+COCO_LIMITS = (100, 300, 1000)
+"""Numbers of detections considered, of an image and category. As in pycocotools, mAP is computed at
+the first and the other average precisions at the last."""
+
+LVIS_LIMITS = (300,)
+"""Number of detections considered, of an image."""
+
+FREQUENCIES = ('r', 'c', 'f')
 
 _AREAS = ('all', 'small', 'medium', 'large')
-_ITEMS: dict[str, tuple[float | None, str, int]] = {
+_AP_ITEMS: dict[str, tuple[float | None, str, int]] = {
     '': (None, 'all', 0),
     '50': (0.5, 'all', -1),
     '75': (0.75, 'all', -1),
@@ -31,11 +39,60 @@ _ITEMS: dict[str, tuple[float | None, str, int]] = {
     'm': (None, 'medium', -1),
     'l': (None, 'large', -1),
 }
-"""Name of a figure: IoU threshold (None: 0.5 to 0.95), area, index into ``MAX_DETECTIONS``."""
+"""Name of a figure: IoU threshold (None: the mean of 0.5 to 0.95), area, index of the limit."""
+
+_AR_AREAS = {'s': 'small', 'm': 'medium', 'l': 'large'}
+
+
+class Curves(NamedTuple):
+    """Precision and recall of C categories; −1 where a category has no ground truth.
+
+    The axes are 10 IoU thresholds (0.5 to 0.95), 101 recalls (0 to 1), categories by label, 4 areas
+    (all, small, medium, large) and limits of detections.
+
+    Attributes:
+        precision: (10, 101, C, 4, limits), the highest one at that recall or more.
+        recall: (10, C, 4, limits), the highest one reached.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+
+    @classmethod
+    def empty(cls, num_categories: int, num_limits: int) -> 'Curves':
+        """Return curves of −1 everywhere, which take no memory and cannot be written to."""
+        shape = (num_categories, len(_AREAS), num_limits)
+        return cls(np.broadcast_to(-1.0, (10, 101, *shape)), np.broadcast_to(-1.0, (10, *shape)))
+
+    def average_precision(
+        self, labels: slice | Sequence[int], iou: float | None, area: str, limit: int
+    ) -> float:
+        """Return the mean precision of some categories, or −1 where nothing is judged.
+
+        Args:
+            labels: which categories.
+            iou: one of 0.5, 0.55, …, 0.95; None for the mean over them.
+            area: ``all``, ``small``, ``medium`` or ``large``.
+            limit: index of the limit of detections.
+        """
+        return _mean(self.precision[:, :, labels, _AREAS.index(area), limit], iou)
+
+    def average_recall(
+        self, labels: slice | Sequence[int], iou: float | None, area: str, limit: int
+    ) -> float:
+        """Return the mean of the highest recalls; see :meth:`average_precision`."""
+        return _mean(self.recall[:, labels, _AREAS.index(area), limit], iou)
+
+
+def _mean(values: np.ndarray, iou: float | None) -> float:
+    if iou is not None:
+        values = values[round((iou - 0.5) / 0.05)]
+    values = values[values > -1]
+    return float(values.mean()) if values.size else -1.0
 
 
 def metric_prefixes(categories: Categories) -> dict[str, str]:
-    """What the metrics over all, base and novel categories begin with.
+    """Return what the metrics over all, base and novel categories begin with.
 
     >>> from oadp.categories import get_categories
     >>> metric_prefixes(get_categories('coco'))
@@ -49,107 +106,81 @@ def metric_prefixes(categories: Categories) -> dict[str, str]:
     return prefixes if novels else dict(all=prefixes['all'], base=base)
 
 
-def coco_metrics(
-    precision: np.ndarray, categories: Categories, metric: str = 'bbox'
-) -> dict[str, float | str]:
-    """Summaries of a precision array.
+def coco_metrics(curves: Curves, categories: Categories, metric: str = 'bbox') -> dict[str, float]:
+    """Summarize curves as COCO does, over all, base and novel categories.
 
     Args:
-        precision: (10, 101, C, 4, 3), see the module; -1 where a category has no ground truth.
-        categories: the C categories, in the array's order.
+        curves: of the C categories at ``COCO_LIMITS``.
+        categories: in the order of the curves' columns.
         metric: ``bbox`` or ``segm``, a part of the names.
 
     Returns:
-        By name, such as ``COCO_17_bbox_mAP_50``: fractions in [0, 1], or -1 where there was no
-        ground truth; ``…_copypaste`` is the six of them as text.
+        By name, such as ``COCO_17_bbox_mAP_50`` and ``COCO_17_bbox_AR_1000``: fractions in [0, 1],
+        or −1 where there is no ground truth.
     """
     subsets = dict(
         all=slice(None),
         base=slice(categories.num_bases),
         novel=slice(categories.num_bases, None),
     )
-    metrics: dict[str, float | str] = {}
+    metrics: dict[str, float] = {}
     for subset, prefix in metric_prefixes(categories).items():
-        values = {
-            item: _mean_precision(precision[:, :, subsets[subset]], *query)
-            for item, query in _ITEMS.items()
-        }
-        metrics |= {f'{prefix}{metric}_mAP_{item}': value for item, value in values.items()}
-        metrics[f'{prefix}{metric}_mAP_copypaste'] = ' '.join(f'{v:.4f}' for v in values.values())
+        labels = subsets[subset]
+        for item, query in _AP_ITEMS.items():
+            metrics[f'{prefix}{metric}_mAP_{item}'] = curves.average_precision(labels, *query)
+        for i, limit in enumerate(COCO_LIMITS):
+            recall = curves.average_recall(labels, None, 'all', i)
+            metrics[f'{prefix}{metric}_AR_{limit}'] = recall
+        for item, area in _AR_AREAS.items():
+            recall = curves.average_recall(labels, None, area, -1)
+            metrics[f'{prefix}{metric}_AR_{item}'] = recall
     return metrics
 
 
-def _mean_precision(precision: np.ndarray, iou: float | None, area: str, limit: int) -> float:
-    values = precision[:, :, :, _AREAS.index(area), limit]
-    if iou is not None:
-        values = values[round((iou - 0.5) / 0.05)]
-    values = values[values > -1]
-    return float(values.mean()) if values.size else -1.0
-
-
-def coco_precision(
-    coco: COCO,
-    image_ids: Sequence[int],
-    category_ids: Sequence[int],
-    results: Sequence[Any],
-    metric: str = 'bbox',
-) -> np.ndarray:
-    """COCO's precision array of detections.
+def lvis_metrics(
+    curves: Curves, frequencies: Sequence[str | None], metric: str = 'bbox'
+) -> dict[str, float]:
+    """Summarize curves as LVIS does, over all, rare, common and frequent categories.
 
     Args:
-        coco: the ground truth.
-        image_ids: of the images, in the order of ``results``.
-        category_ids: by label.
-        results: mmdet's, one an image: by label (n, 5) arrays xyxy and score; for ``segm`` a pair
-            of that and, by label, n run-length encoded masks.
-        metric: ``bbox`` or ``segm``.
+        curves: of the C categories at ``LVIS_LIMITS``.
+        frequencies: (C,) of ``r``, ``c``, ``f``.
+        metric: ``bbox`` or ``segm``, a part of the names.
 
     Returns:
-        (10, 101, C, 4, 3), categories by label.
-
-    Raises:
-        ValueError: unknown metric, another number of results, or no masks for ``segm``.
+        By name, such as ``bbox_APr`` and ``bbox_AR@300``; see :func:`coco_metrics`.
     """
-    if metric not in ('bbox', 'segm'):
-        raise ValueError(f'unknown metric {metric!r}; choose from bbox, segm')
-    if len(results) != len(image_ids):
-        raise ValueError(f'{len(results)} results of {len(image_ids)} images')
-    detected = COCO()
-    detected.dataset = dict(
-        images=[coco.imgs[i] for i in image_ids],  # with their sizes, which masks need
-        categories=[dict(id=i) for i in category_ids],
-        annotations=list(_annotations(image_ids, category_ids, results, metric)),
-    )
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each of its steps
-        detected.createIndex()
-        evaluator = COCOeval(coco, detected, metric)
-        evaluator.params.imgIds = list(image_ids)
-        evaluator.params.catIds = list(category_ids)
-        evaluator.params.maxDets = list(MAX_DETECTIONS)
-        evaluator.evaluate()
-        evaluator.accumulate()
-    columns = np.searchsorted(evaluator.params.catIds, category_ids)  # pycocotools sorts the ids
-    return evaluator.eval['precision'][:, :, columns]
+    everything, limit = slice(None), LVIS_LIMITS[0]
+    groups = {f: [i for i, x in enumerate(frequencies) if x == f] for f in FREQUENCIES}
+    metrics = {
+        f'{metric}_AP{item}': curves.average_precision(everything, *query)
+        for item, query in _AP_ITEMS.items()
+    }
+    for f, labels in groups.items():
+        metrics[f'{metric}_AP{f}'] = curves.average_precision(labels, None, 'all', 0)
+    metrics[f'{metric}_AR@{limit}'] = curves.average_recall(everything, None, 'all', 0)
+    for item, area in _AR_AREAS.items():
+        metrics[f'{metric}_AR{item}@{limit}'] = curves.average_recall(everything, None, area, 0)
+    for f, labels in groups.items():
+        metrics[f'{metric}_AR{f}@{limit}'] = curves.average_recall(labels, None, 'all', 0)
+    return metrics
 
 
-def _annotations(
-    image_ids: Sequence[int], category_ids: Sequence[int], results: Sequence[Any], metric: str
-) -> Iterator[dict[str, Any]]:
-    number = 0
-    for image_id, result in zip(image_ids, results, strict=True):
-        boxes, masks = result if isinstance(result, tuple) else (result, None)
-        if metric == 'segm' and masks is None:
-            raise ValueError('metric segm needs masks, and this detector gives none')
-        for label, category_id in enumerate(category_ids):
-            for i, (x1, y1, x2, y2, score) in enumerate(boxes[label].tolist()):
-                number += 1
-                annotation = dict(
-                    id=number, image_id=image_id, category_id=category_id, score=score, iscrowd=0
-                )
-                if metric == 'segm':
-                    rle = masks[label][i]
-                    annotation |= dict(segmentation=rle, area=float(mask_api.area(rle)))
-                else:
-                    w, h = x2 - x1, y2 - y1
-                    annotation |= dict(bbox=[x1, y1, w, h], area=w * h)
-                yield annotation
+def copypaste(metrics: Mapping[str, float], metric: str = 'bbox') -> dict[str, str]:
+    """Return the average precisions of each group as one line of text, as mmdet names and writes it.
+
+    Args:
+        metrics: of :func:`coco_metrics` or :func:`lvis_metrics`.
+        metric: ``bbox`` or ``segm``.
+    """
+    lvis = {
+        k.removeprefix(f'{metric}_'): v for k, v in metrics.items() if k.startswith(f'{metric}_AP')
+    }
+    if lvis:
+        return {f'{metric}_mAP_copypaste': ' '.join(f'{k}:{v:.4f}' for k, v in lvis.items())}
+    lines: dict[str, list[str]] = {}
+    for name, value in metrics.items():
+        prefix, _, item = name.rpartition('_')
+        if item in _AP_ITEMS and prefix.endswith(f'{metric}_mAP'):
+            lines.setdefault(f'{prefix}_copypaste', []).append(f'{value:.4f}')
+    return {name: ' '.join(values) for name, values in lines.items()}

@@ -1,139 +1,70 @@
-"""The fast metrics against pycocotools, lvis and the recorded figures."""
+"""The evaluator against pycocotools, lvis-api and the recorded figures."""
 
-import contextlib
 import copy
-import io
 import json
+import pickle
 
 import numpy as np
 import pytest
+from evaluation_world import (
+    CATEGORIES,
+    CATEGORY_IDS,
+    lvis_figures,
+    make_world,
+    pycocotools_figures,
+    write,
+)
 
-from oadp import compat
 from oadp.categories import Categories, get_categories
-from oadp.dp.fast_eval import Detections, GroundTruth
-
-CATEGORIES = Categories(bases=tuple('abcd'), novels=tuple('xyz'))
+from oadp.dp.evaluation import Detections, GroundTruth
 
 
-def make_world(rng: np.random.Generator, num_images: int = 40, federated: bool = False):
-    """Annotations as a dict, and detections near them: hits, duplicates, confusions, noise."""
-    images, annotations, rows = [], [], []
-    num_all = CATEGORIES.num_all
-    for image_id in range(1, num_images + 1):
-        n = rng.integers(1, 9)
-        boxes = np.concatenate([rng.uniform(0, 400, (n, 2)), rng.uniform(8, 180, (n, 2))], 1)
-        labels = rng.integers(0, num_all - 1, n)  # no ground truth of the last category
-        for box, label in zip(boxes, labels, strict=True):
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=image_id,
-                    category_id=int(label),
-                    bbox=box.tolist(),
-                    area=float(box[2:].prod() * 0.7),
-                    iscrowd=0 if federated else int(rng.random() < 0.1),
-                    segmentation=[],
-                )
-            )
-        absent = sorted({*range(num_all)} - {*labels.tolist()})
-        images.append(
-            dict(
-                id=image_id,
-                width=600,
-                height=600,
-                file_name='',
-                neg_category_ids=absent[:2],
-                not_exhaustive_category_ids=labels[:1].tolist(),
-            )
-        )
-        m = int(rng.integers(0, 130))
-        near = rng.integers(0, n, m)
-        xywh = boxes[near] + rng.normal(0, 0.12, (m, 4)) * np.tile(boxes[near, 2:], (1, 2))
-        xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + np.abs(xywh[:, 2:]) + 1], 1)
-        label = np.where(rng.random(m) < 0.6, labels[near], rng.integers(0, num_all, m))
-        score = np.sort(np.round(rng.random(m), 2))[::-1]  # with ties
-        rows.append(
-            Detections(
-                np.full(m, image_id), label, xyxy.astype(np.float32), score.astype(np.float32)
-            )
-        )
-    data = dict(
-        images=images,
-        annotations=annotations,
-        categories=[
-            dict(id=i, name=name, frequency='rcf'[i % 3]) for i, name in enumerate(CATEGORIES.all_)
-        ],
+@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+def test_equals_pycocotools(seed: int, metric: str):
+    data, detections = make_world(np.random.default_rng(seed), masks=metric == 'segm')
+    got = GroundTruth(data, CATEGORIES, masks=True).evaluate(detections, metric=metric)
+    want = pycocotools_figures(data, detections, metric)
+    assert got == pytest.approx(want, abs=1e-12)
+    assert len(got) == 36
+    assert 0.05 < got[f'COCO_3_{metric}_mAP_50'] < 0.95
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+def test_equals_lvis(seed: int, metric: str, tmp_path):
+    rng = np.random.default_rng(seed)
+    data, detections = make_world(rng, federated=True, masks=metric == 'segm')
+    got = GroundTruth(data, CATEGORIES, True, masks=True).evaluate(detections, metric=metric)
+    want = lvis_figures(write(data, tmp_path / 'lvis.json'), detections, metric)
+    ours = {k: got[f'{metric}_{k}'] for k in want}
+    assert ours == pytest.approx(want, abs=1e-12)
+    assert len(want) == 13 and set(got) - {f'{metric}_{k}' for k in want} == {
+        f'{metric}_AR{f}@300' for f in 'rcf'
+    }
+    assert 0.05 < got[f'{metric}_APr'] < 0.95
+
+
+def test_more_detections_than_the_limits(tmp_path):
+    """COCO counts 1,000 of an image and category, LVIS the 300 best of an image."""
+    rng = np.random.default_rng(0)
+    data, _ = make_world(rng, num_images=2)
+    noise = rng.uniform(0, 100, (3000, 2))
+    found = _perfect(data)
+    many = Detections(
+        np.concatenate([found.image_ids, rng.permutation(np.repeat([3, 6], 1500))]),
+        np.concatenate([found.labels, rng.integers(0, 4, 3000)]),
+        np.concatenate([found.boxes, np.concatenate([noise, noise + 40], 1)]).astype(np.float32),
+        np.concatenate([rng.random(len(found.labels)), np.round(rng.random(3000), 2)]),
     )
-    return data, Detections.concatenate(rows)
+    got = GroundTruth(data, CATEGORIES).evaluate(many)
+    assert got == pytest.approx(pycocotools_figures(data, many, 'bbox'), abs=1e-12)
+    assert got['COCO_4_bbox_AR_100'] < got['COCO_4_bbox_AR_1000']
 
-
-def as_results(detections: Detections) -> list[dict]:
-    return [
-        dict(
-            image_id=int(i),
-            category_id=int(c),
-            bbox=[
-                float(v) for v in (b[0], b[1], float(b[2]) - float(b[0]), float(b[3]) - float(b[1]))
-            ],
-            score=float(s),
-        )
-        for i, c, b, s in zip(*detections, strict=True)
-    ]
-
-
-@pytest.fixture
-def written(tmp_path):
-    def write(data):
-        path = tmp_path / 'instances.json'
-        path.write_text(json.dumps(data))
-        return path
-
-    return write
-
-
-@pytest.mark.parametrize('seed', [0, 1])
-def test_equals_pycocotools(seed, written):
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    data, detections = make_world(np.random.default_rng(seed))
-    got = GroundTruth(written(data), CATEGORIES).evaluate(detections)
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = copy.deepcopy(data)
-        coco.createIndex()
-        found = coco.loadRes(as_results(detections))
-        for split, labels in (('4_3', range(7)), ('4', range(4)), ('3', range(4, 7))):
-            reference = COCOeval(coco, found, 'bbox')
-            reference.params.catIds = list(labels)
-            reference.params.maxDets = [100, 300, 1000]
-            reference.evaluate()
-            reference.accumulate()
-            reference.summarize()
-            want = reference.stats[:6]
-            keys = [f'COCO_{split}_bbox_mAP_{k}' for k in ('', '50', '75', 's', 'm', 'l')]
-            np.testing.assert_allclose([got[k] for k in keys], want, atol=1e-12)
-    assert len(got) == 18
-    assert 0.05 < got['COCO_3_bbox_mAP_50'] < 0.95
-
-
-@pytest.mark.parametrize('seed', [0, 1])
-def test_equals_lvis(seed, written):
-    compat.install()
-    from lvis import LVIS, LVISEval, LVISResults
-
-    data, detections = make_world(np.random.default_rng(seed), federated=True)
-    path = written(data)
-    got = GroundTruth(path, CATEGORIES, federated=True).evaluate(detections)
-    ground_truth = LVIS(str(path))
-    reference = LVISEval(ground_truth, LVISResults(ground_truth, as_results(detections)), 'bbox')
-    reference.run()
-    want = reference.get_results()
-    assert len(got) == 9
-    for name, value in got.items():
-        assert value == pytest.approx(want[name.removeprefix('bbox_')], abs=1e-12), name
-    assert 0.05 < got['bbox_APr'] < 0.95
+    data, _ = make_world(rng, num_images=2, federated=True)
+    got = GroundTruth(data, CATEGORIES, True).evaluate(many)
+    want = lvis_figures(write(data, tmp_path / 'lvis.json'), many, 'bbox')
+    assert {k: got[f'bbox_{k}'] for k in want} == pytest.approx(want, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -156,48 +87,112 @@ def test_recorded_figures(golden, name, ann_file, federated, digits):
     path = golden / 'expected' / 'annotations' / ann_file
     got = GroundTruth(path, get_categories(name), federated).evaluate(detections)
     want = {k: float(v) for k, v in recorded['metrics'].items() if 'copypaste' not in k}
-    assert {k: round(v, digits) for k, v in got.items()} == want
+    assert {k: round(got[k], digits) for k in want} == want
 
 
-def test_some_metrics_of_some_images(written):
+def _perfect(data: dict) -> Detections:
+    rows = data['annotations']
+    labels = [CATEGORY_IDS.index(a['category_id']) for a in rows]
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a['bbox'] for a in rows)])
+    image_ids = np.array([a['image_id'] for a in rows])
+    return Detections(image_ids, np.array(labels), boxes, np.full(len(rows), 0.9))
+
+
+@pytest.mark.parametrize('federated', [False, True])
+@pytest.mark.parametrize('number', [lambda n: n, lambda n: 0, lambda n: n % 5 + 1])
+def test_ids_of_annotations_do_not_matter(federated: bool, number):
+    """pycocotools and lvis-api take an id of 0 for "not matched", and equal ids for one object."""
+    data, _ = make_world(np.random.default_rng(0), federated=federated)
+    for n, annotation in enumerate(data['annotations']):
+        annotation.update(id=number(n), iscrowd=0)
+    got = GroundTruth(data, CATEGORIES, federated).evaluate(_perfect(data))
+    judged = {k: v for k, v in got.items() if v != -1}
+    assert judged == pytest.approx(dict.fromkeys(judged, 1.0), abs=1e-12)
+    assert len(judged) >= 12
+
+
+def test_area_and_crowd_may_be_missing():
+    data, detections = make_world(np.random.default_rng(0))
+    bare = copy.deepcopy(data)
+    for annotation, without in zip(data['annotations'], bare['annotations'], strict=True):
+        annotation.update(iscrowd=0, area=annotation['bbox'][2] * annotation['bbox'][3])
+        del without['iscrowd'], without['area']
+    want = GroundTruth(data, CATEGORIES).evaluate(detections)
+    assert GroundTruth(bare, CATEGORIES).evaluate(detections) == want
+
+
+def test_lvis_leaves_out_ignored_objects(tmp_path):
+    data, detections = make_world(np.random.default_rng(4), federated=True)
+    before = GroundTruth(data, CATEGORIES, True).evaluate(detections)
+    for annotation in data['annotations'][::3]:
+        annotation['ignore'] = 1
+    got = GroundTruth(data, CATEGORIES, True).evaluate(detections)
+    want = lvis_figures(write(data, tmp_path / 'lvis.json'), detections, 'bbox')
+    assert {k: got[f'bbox_{k}'] for k in want} == pytest.approx(want, abs=1e-12)
+    assert got != before
+
+
+def test_some_metrics_of_some_images():
     data, detections = make_world(np.random.default_rng(3))
-    path = written(data)
-    everything = GroundTruth(path, CATEGORIES)
+    everything = GroundTruth(data, CATEGORIES)
     name = 'COCO_3_bbox_mAP_50'
     assert everything.evaluate(detections, [name]) == {name: everything.evaluate(detections)[name]}
 
-    half = GroundTruth(path, CATEGORIES, image_ids=range(1, 21))
-    assert half.image_ids == list(range(1, 21))
-    kept = detections.select(detections.image_ids <= 20)
+    ids = everything.image_ids[:15]
+    half = GroundTruth(data, CATEGORIES, image_ids=ids)
+    assert half.image_ids == ids
+    kept = detections.select(np.isin(detections.image_ids, ids))
     assert half.evaluate(kept) == half.evaluate(detections) != everything.evaluate(detections)
+    assert everything.evaluate(detections, image_ids=ids) == half.evaluate(kept)
 
 
-def test_no_detections(written):
-    data, _ = make_world(np.random.default_rng(0))
-    got = GroundTruth(written(data), CATEGORIES).evaluate(Detections.concatenate([]))
-    assert got['COCO_4_3_bbox_mAP_50'] == 0
+def test_images_keep_the_order_of_the_file():
+    data, _ = make_world(np.random.default_rng(3))
+    truth = GroundTruth(data, CATEGORIES)
+    assert truth.images_in_file_order == [image['id'] for image in data['images']]
+    assert truth.image_ids == sorted(truth.images_in_file_order) != truth.images_in_file_order
 
 
-def test_faults_are_named(written, tmp_path):
+@pytest.mark.parametrize('federated', [False, True])
+def test_no_detections(federated: bool):
+    data, _ = make_world(np.random.default_rng(0), federated=federated)
+    got = GroundTruth(data, CATEGORIES, federated).evaluate(Detections.concatenate([]))
+    assert set(got.values()) == {0, -1} if federated else {0}
+
+
+def test_faults_are_named(tmp_path):
     data, detections = make_world(np.random.default_rng(0))
-    path = written(data)
+    path = write(data, tmp_path / 'instances.json')
     with pytest.raises(FileNotFoundError, match='build_annotations'):
         GroundTruth(tmp_path / 'no.json', CATEGORIES)
     with pytest.raises(ValueError, match=r"lacks 1 of 8 categories, such as \['w'\]"):
         GroundTruth(path, Categories(CATEGORIES.bases, (*CATEGORIES.novels, 'w')))
     with pytest.raises(ValueError, match=r'lacks 1 of 2 images, such as \[999\]'):
-        GroundTruth(path, CATEGORIES, image_ids=[1, 999])
+        GroundTruth(path, CATEGORIES, image_ids=[3, 999])
     with pytest.raises(ValueError, match=r"\['AP'\]; choose from \['COCO_4_3_bbox_mAP_'"):
         GroundTruth(path, CATEGORIES).evaluate(detections, ['AP'])
+    with pytest.raises(ValueError, match='needs masks, and this detector gives none'):
+        GroundTruth(data, CATEGORIES, masks=True).evaluate(detections, metric='segm')
+    with pytest.raises(ValueError, match='the annotations have none'):
+        GroundTruth(data, CATEGORIES).evaluate(detections, metric='segm')
+    with pytest.raises(ValueError, match="unknown metric 'boxes'"):
+        GroundTruth(data, CATEGORIES).evaluate(detections, metric='boxes')
 
 
-def test_fewer_categories_than_the_file_has(written):
+def test_fewer_categories_than_the_file_has():
     """A subset of LVIS's: what images say of the others is no matter."""
     data, detections = make_world(np.random.default_rng(0), federated=True)
-    path = written(data)
     some = Categories(bases=CATEGORIES.bases, novels=CATEGORIES.novels[:1])
-    every = GroundTruth(path, CATEGORIES, federated=True).evaluate(detections)
-    got = GroundTruth(path, some, federated=True).evaluate(
+    every = GroundTruth(data, CATEGORIES, federated=True).evaluate(detections)
+    got = GroundTruth(data, some, federated=True).evaluate(
         detections.select(detections.labels < some.num_all)
     )
     assert 0 < got['bbox_AP50'] != every['bbox_AP50']
+
+
+def test_goes_to_another_process():
+    """A dataset is sent to the workers of a data loader, with what it has indexed."""
+    data, detections = make_world(np.random.default_rng(0))
+    truth = GroundTruth(data, CATEGORIES)
+    want = truth.evaluate(detections)
+    assert pickle.loads(pickle.dumps(truth)).evaluate(detections) == want
