@@ -23,7 +23,8 @@ def make_world(
 ) -> tuple[dict, Detections]:
     """Annotations as a dict, and detections: hits, duplicates, confusions, noise, ties.
 
-    There are crowds, areas that differ from the boxes' and no object of the last category; ids of
+    There are crowds, areas that differ from the boxes', objects and detections without an area, and
+    no object of the last category; ids of
     images and annotations are not ascending.
     """
     images, annotations, parts = [], [], []
@@ -40,6 +41,8 @@ def make_world(
                 bbox=box.tolist(), area=float(box[2:].prod() * 0.7), iscrowd=int(crowd),
                 segmentation=_polygon(box),
             )  # fmt: skip
+            if rng.random() < 0.05:
+                annotation['area'] = 0.0
             if crowd and masks:
                 annotation['segmentation'] = _run_lengths(box)
             annotations.append(annotation)
@@ -68,6 +71,8 @@ def _detections(
     xywh = boxes[near] + rng.normal(0, 0.12, (m, 4)) * np.tile(boxes[near, 2:], (1, 2))
     xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + np.abs(xywh[:, 2:]) + 1], 1)
     xyxy = xyxy.clip(0, SIDE)
+    empty = rng.random(m) < 0.05
+    xyxy[empty, 2] = xyxy[empty, 0]
     label = np.where(rng.random(m) < 0.6, labels[near], rng.integers(0, CATEGORIES.num_all, m))
     score = np.round(rng.random(m), 2)  # with ties
     encoded = None

@@ -45,12 +45,15 @@ def read_objects(
         annotations: as in the file. A missing ``iscrowd`` is 0, a missing ``area`` that of the box.
         image_ids: of the images to keep.
         category_ids: by label.
-        federated: follow lvis-api, which has no crowds and heeds ``ignore``.
+        federated: follow lvis-api, which has no crowds, heeds ``ignore`` and leaves out objects
+            without an area.
         masks: keep the segmentations.
     """
     labels = {category_id: label for label, category_id in enumerate(category_ids)}
     positions = {image_id: i for i, image_id in enumerate(image_ids)}
     kept = [a for a in annotations if a['image_id'] in positions and a['category_id'] in labels]
+    if federated:
+        kept = [a for a in kept if a.get('area', 1) > 0]
     boxes = np.array([a['bbox'] for a in kept], np.float64).reshape(-1, 4)
     areas = [a.get('area', w * h) for a, (_, _, w, h) in zip(kept, boxes, strict=True)]
     crowd = [bool(a.get('iscrowd', 0)) for a in kept]

@@ -257,6 +257,8 @@ class GroundTruth:
         if metric == 'segm' and detections.masks is None and len(detections.labels):
             raise ValueError('metric segm needs masks, and this detector gives none')
         detections = self.sort(detections)
+        if self.federated:
+            detections = detections.select(_counted_by_lvis(detections))
         rows = np.empty((len(detections.labels), 7))
         rows[:, 0] = np.searchsorted(self._image_ids, detections.image_ids) + 1
         rows[:, 1:5] = detections.boxes
@@ -265,9 +267,7 @@ class GroundTruth:
         rows[:, 6] = detections.labels + 1
         masks = list(detections.masks) if metric == 'segm' and len(rows) else None
         found = truth.load_res(rows, segmentation=masks)
-        if self.federated:
-            return found.cap_detections_per_image(_MAX_PER_IMAGE)
-        if masks is not None:
+        if masks is not None and not self.federated:
             # lvis-api, as mmdet calls it, divides detections by the area of their boxes; mmdet's
             # COCO by that of their masks.
             areas = np.asarray(hotcoco.mask.area(masks), np.float64)
@@ -280,3 +280,17 @@ class GroundTruth:
         if not known.all():
             detections = detections.select(known)
         return detections.select(np.lexsort((detections.labels, detections.image_ids)))
+
+
+def _counted_by_lvis(detections: Detections) -> np.ndarray:
+    """Return which rows lvis-api counts: of an image's 300 best, those whose boxes have an area.
+
+    hotcoco, like pycocotools, counts detections without an area as false.
+    """
+    order = np.lexsort((-detections.scores, detections.image_ids))
+    ordered = detections.image_ids[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    counted = np.empty(len(order), bool)
+    counted[order] = rank < _MAX_PER_IMAGE
+    sides = detections.boxes[:, 2:].astype(np.float64) - detections.boxes[:, :2]
+    return counted & (sides.prod(1) > 0)

@@ -104,7 +104,8 @@ def test_ids_of_annotations_do_not_matter(federated: bool, number):
     """pycocotools and lvis-api take an id of 0 for "not matched", and equal ids for one object."""
     data, _ = make_world(np.random.default_rng(0), federated=federated)
     for n, annotation in enumerate(data['annotations']):
-        annotation.update(id=number(n), iscrowd=0)
+        _, _, w, h = annotation['bbox']
+        annotation.update(id=number(n), iscrowd=0, area=w * h)
     got = GroundTruth(data, CATEGORIES, federated).evaluate(_perfect(data))
     judged = {k: v for k, v in got.items() if v != -1}
     assert judged == pytest.approx(dict.fromkeys(judged, 1.0), abs=1e-12)
