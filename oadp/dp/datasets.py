@@ -22,7 +22,7 @@ from mmdet.datasets import build_dataset as build_mmdet_dataset
 from .. import runtime
 from ..categories import Categories, get_categories
 from ..config import to_plain
-from .evaluation import Detections, GroundTruth, copypaste
+from .evaluation import Detections, GroundTruth, class_figures, copypaste
 from .pipelines import naming_image
 
 _DRY_RUN_IMAGES = 4
@@ -128,13 +128,16 @@ class _OpenVocabularyDataset:
         results: list,
         metric: str | Sequence[str] = 'bbox',
         logger: logging.Logger | str | None = None,
-    ) -> dict[str, float | str]:
+        classwise: bool = False,
+    ) -> dict[str, Any]:
         """Compute average precision and recall over all, base and novel categories.
 
         Args:
             results: mmdet's results, one an image.
             metric: ``bbox``, ``segm`` or both.
             logger: mmdet's argument; nothing is logged here.
+            classwise: add ``bbox_classwise`` (and ``segm_classwise``), see
+                :func:`oadp.dp.evaluation.class_figures`.
 
         Returns:
             See ``coco_metrics`` and ``lvis_metrics``: fractions in [0, 1]. The headline is
@@ -147,10 +150,13 @@ class _OpenVocabularyDataset:
         """
         names = [metric] if isinstance(metric, str) else list(metric)
         detections = Detections.from_results(self.img_ids, results, masks='segm' in names)
-        metrics: dict[str, float | str] = {}
+        metrics: dict[str, Any] = {}
         for name in names:
-            figures = self.ground_truth.evaluate(detections, metric=name)
+            curves = self.ground_truth.curves(detections, name)
+            figures = self.ground_truth.summarize(curves, name)
             metrics |= figures | copypaste(figures, name)
+            if classwise:
+                metrics[f'{name}_classwise'] = class_figures(self.ground_truth, curves)
         return metrics
 
 

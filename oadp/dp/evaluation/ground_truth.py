@@ -8,6 +8,7 @@ hotcoco read an annotation id of 0 as "not matched", and duplicate ids as one ob
 
 __all__ = ['GroundTruth']
 
+import functools
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
@@ -15,22 +16,21 @@ from typing import Any, Literal
 import hotcoco
 import numpy as np
 
-from ...categories import Categories
+from ...categories import Categories, get_categories
 from .annotations import read_annotations, read_objects, select_images
 from .detections import Detections
+from .federated import counted_by_lvis, judgement
 from .metrics import (
     COCO_LIMITS,
-    FREQUENCIES,
     LVIS_LIMITS,
     Curves,
     coco_metrics,
+    labels_of_metrics,
     lvis_metrics,
     metric_prefixes,
 )
 
 Metric = Literal['bbox', 'segm']
-
-_MAX_PER_IMAGE = LVIS_LIMITS[0]
 
 
 class GroundTruth:
@@ -58,9 +58,9 @@ class GroundTruth:
         image_ids: Collection[int] | None = None,
         masks: bool = False,
     ) -> None:
-        is_file = isinstance(source, (str, pathlib.Path))
-        name = str(source) if is_file else 'the annotations'
-        data = read_annotations(pathlib.Path(source)) if is_file else source
+        name, data = 'the annotations', source
+        if isinstance(source, (str, pathlib.Path)):
+            name, data = str(source), read_annotations(pathlib.Path(source))
         self.categories = categories
         self.federated = federated
         images = {image['id']: image for image in data['images']}
@@ -78,18 +78,33 @@ class GroundTruth:
             )
         infos = [by_name[n] for n in categories.all_]
         self.category_ids: list[int] = [c['id'] for c in infos]
+        self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
         self.frequencies: list[str | None] = [c.get('frequency') for c in infos]
         self.objects = read_objects(
             data['annotations'], self.image_ids, self.category_ids, federated, masks
         )
         self._indexed: dict[str, hotcoco.COCO] = {}
 
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], image_ids: Collection[int] | None = None
+    ) -> 'GroundTruth':
+        """Open the validation annotations of a whole config, without masks.
+
+        Args:
+            config: of it, ``categories`` and ``validator.dataloader.dataset`` are read.
+            image_ids: judge these images alone; None means all.
+        """
+        dataset = config['validator']['dataloader']['dataset']
+        categories = get_categories(config['categories'])
+        return cls(dataset['ann_file'], categories, dataset['type'] == 'OV_LVIS', image_ids)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, '_indexed': {}}  # hotcoco's index is not for another process
 
     @property
     def image_ids(self) -> list[int]:
-        """Ascending."""
+        """Ids of the images, ascending."""
         return self._image_ids.tolist()
 
     @property
@@ -120,7 +135,11 @@ class GroundTruth:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of what :meth:`evaluate` returns for boxes, in its order."""
-        return tuple(self.summarize(Curves.empty(self.categories.num_all, len(self.limits))))
+        return self._names('bbox')
+
+    def _names(self, metric: Metric) -> tuple[str, ...]:
+        empty = Curves.empty(self.categories.num_all, len(self.limits))
+        return tuple(self.summarize(empty, metric))
 
     def summarize(self, curves: Curves, metric: Metric = 'bbox') -> dict[str, float]:
         """Return COCO's or LVIS's figures of curves."""
@@ -149,32 +168,17 @@ class GroundTruth:
         Raises:
             ValueError: an unknown metric, or masks that are asked for and missing.
         """
-        known = [*self.summarize(Curves.empty(self.categories.num_all, len(self.limits)), metric)]
-        wanted = known if metrics is None else list(metrics)
+        known = self._names(metric)
+        wanted = list(known if metrics is None else metrics)
         unknown = [name for name in wanted if name not in known]
         if unknown:
-            raise ValueError(f'unknown metrics {unknown}; choose from {known}')
+            raise ValueError(f'unknown metrics {unknown}; choose from {[*known]}')
         labels = None
         if metrics is not None:
-            labels = sorted({label for name in wanted for label in self._labels_for(name, metric)})
+            frequencies = self.frequencies if self.federated else None
+            labels = labels_of_metrics(wanted, metric, self.categories, frequencies)
         summary = self.summarize(self.curves(detections, metric, image_ids, labels), metric)
         return {name: summary[name] for name in wanted}
-
-    def _labels_for(self, name: str, metric: str) -> Sequence[int]:
-        """Return the categories that a metric averages over."""
-        labels = range(self.categories.num_all)
-        if self.federated:
-            group = name.removeprefix(f'{metric}_')[2:3]
-            return (
-                [i for i, f in enumerate(self.frequencies) if f == group]
-                if group in FREQUENCIES
-                else labels
-            )
-        prefixes = metric_prefixes(self.categories)
-        if name.startswith(prefixes['all']):
-            return labels
-        num_bases = self.categories.num_bases
-        return labels[:num_bases] if name.startswith(prefixes['base']) else labels[num_bases:]
 
     def curves(
         self,
@@ -219,8 +223,8 @@ class GroundTruth:
         return Curves(precision, recall)
 
     def _index(self, metric: str) -> hotcoco.COCO:
+        objects = self.objects
         if metric not in self._indexed:
-            objects = self.objects
             if metric == 'segm' and objects.segmentations is None and len(objects.labels):
                 raise ValueError(
                     'metric segm needs the masks of the objects, and the annotations have none'
@@ -240,25 +244,22 @@ class GroundTruth:
     def _image(self, index: int, info: Mapping[str, Any]) -> dict[str, Any]:
         image = dict(id=index + 1, width=info.get('width', 0), height=info.get('height', 0))
         if self.federated:
-            labels = {category_id: label for label, category_id in enumerate(self.category_ids)}
+            labels = self._label_of
             for key in ('neg_category_ids', 'not_exhaustive_category_ids'):
                 image[key] = [labels[i] + 1 for i in info[key] if i in labels]
         return image
 
     def _categories(self) -> list[dict[str, Any]]:
+        infos = zip(self.categories.all_, self.frequencies, strict=True)
         return [
             dict(id=i, name=name, **({'frequency': frequency} if frequency else {}))
-            for i, (name, frequency) in enumerate(
-                zip(self.categories.all_, self.frequencies, strict=True), start=1
-            )
+            for i, (name, frequency) in enumerate(infos, start=1)
         ]
 
     def _load(self, truth: hotcoco.COCO, detections: Detections, metric: str) -> hotcoco.COCO:
         if metric == 'segm' and detections.masks is None and len(detections.labels):
             raise ValueError('metric segm needs masks, and this detector gives none')
-        detections = self.sort(detections)
-        if self.federated:
-            detections = detections.select(_counted_by_lvis(detections))
+        detections = self.counted(detections)
         rows = np.empty((len(detections.labels), 7))
         rows[:, 0] = np.searchsorted(self._image_ids, detections.image_ids) + 1
         rows[:, 1:5] = detections.boxes
@@ -274,23 +275,34 @@ class GroundTruth:
             found.update_anns(ids=np.arange(1, len(masks) + 1), area=areas)
         return found
 
-    def sort(self, detections: Detections) -> Detections:
-        """Return the detections in these images, ordered by image and label as mmdet's results."""
+    def counted(self, detections: Detections) -> Detections:
+        """Return the detections that count, ordered by image and label as mmdet's results.
+
+        Those of other images do not; on LVIS, nor do those that lvis-api leaves out.
+        """
         known = np.isin(detections.image_ids, self._image_ids)
         if not known.all():
             detections = detections.select(known)
-        return detections.select(np.lexsort((detections.labels, detections.image_ids)))
+        detections = detections.select(np.lexsort((detections.labels, detections.image_ids)))
+        return detections.select(counted_by_lvis(detections)) if self.federated else detections
 
+    @functools.cached_property
+    def _judgement(self) -> tuple[np.ndarray, np.ndarray]:
+        """(images, C) bool: where a class is judged, and where it is annotated only in part."""
+        images = [self._image(i, info) for i, info in enumerate(self._infos)]
+        return judgement(images, self.objects, self.categories.num_all)
 
-def _counted_by_lvis(detections: Detections) -> np.ndarray:
-    """Return which rows lvis-api counts: of an image's 300 best, those whose boxes have an area.
+    def unjudged(self, detections: Detections, is_false: np.ndarray) -> np.ndarray:
+        """Return which detections are of classes that are not judged in their images (LVIS).
 
-    hotcoco, like pycocotools, counts detections without an area as false.
-    """
-    order = np.lexsort((-detections.scores, detections.image_ids))
-    ordered = detections.image_ids[order]
-    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-    counted = np.empty(len(order), bool)
-    counted[order] = rank < _MAX_PER_IMAGE
-    sides = detections.boxes[:, 2:].astype(np.float64) - detections.boxes[:, :2]
-    return counted & (sides.prod(1) > 0)
+        Args:
+            detections: (M) of these images.
+            is_false: (M,) bool, which found no object: where a class is not annotated exhaustively,
+                these are not judged.
+        """
+        result = np.zeros(len(detections.labels), bool)
+        if not self.federated or not len(result):
+            return result
+        judged, partial = self._judgement
+        index = np.searchsorted(self._image_ids, detections.image_ids), detections.labels
+        return ~judged[index] | (partial[index] & is_false)

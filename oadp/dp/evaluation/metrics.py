@@ -10,11 +10,12 @@ __all__ = [
     'Curves',
     'coco_metrics',
     'copypaste',
+    'labels_of_metrics',
     'lvis_metrics',
     'metric_prefixes',
 ]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -164,6 +165,37 @@ def lvis_metrics(
     for f, labels in groups.items():
         metrics[f'{metric}_AR{f}@{limit}'] = curves.average_recall(labels, None, 'all', 0)
     return metrics
+
+
+def labels_of_metrics(
+    names: Collection[str],
+    metric: str,
+    categories: Categories,
+    frequencies: Sequence[str | None] | None,
+) -> list[int]:
+    """Return the labels of the categories that figures are means over, ascending.
+
+    Args:
+        names: of figures of :func:`coco_metrics`, or of :func:`lvis_metrics`.
+        metric: ``bbox`` or ``segm``.
+        categories: the C categories.
+        frequencies: (C,) of LVIS; None for COCO.
+    """
+    labels: set[int] = set()
+    for name in names:
+        first, last = 0, categories.num_all
+        if frequencies is not None:
+            group = name.removeprefix(f'{metric}_')[2:3]
+            labels |= {
+                i for i, f in enumerate(frequencies) if f == group or group not in FREQUENCIES
+            }
+            continue
+        prefixes = metric_prefixes(categories)
+        if not name.startswith(prefixes['all']):
+            is_base = name.startswith(prefixes['base'])
+            first, last = (0, categories.num_bases) if is_base else (categories.num_bases, last)
+        labels |= set(range(first, last))
+    return sorted(labels)
 
 
 def copypaste(metrics: Mapping[str, float], metric: str = 'bbox') -> dict[str, str]:

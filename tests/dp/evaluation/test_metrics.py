@@ -4,7 +4,7 @@ from evaluation_world import CATEGORIES, make_world
 
 from oadp.categories import Categories
 from oadp.dp.evaluation import Curves, GroundTruth, copypaste, metric_prefixes
-from oadp.dp.evaluation.metrics import coco_metrics
+from oadp.dp.evaluation.metrics import coco_metrics, labels_of_metrics
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,19 @@ def test_text_of_average_precisions():
     (line,) = copypaste(metrics).values()
     assert line.startswith(f'AP:{metrics["bbox_AP"]:.4f} AP50:')
     assert line.endswith(f'APf:{metrics["bbox_APf"]:.4f}') and 'AR' not in line
+
+
+@pytest.mark.parametrize(
+    ('names', 'frequencies', 'labels'),
+    [
+        (['COCO_4_3_bbox_mAP_50'], None, range(7)),
+        (['COCO_4_bbox_AR_100'], None, range(4)),
+        (['COCO_3_bbox_mAP_'], None, range(4, 7)),
+        (['bbox_APr'], 'rcfrcfr', [0, 3, 6]),
+        (['bbox_ARc@300', 'bbox_APr'], 'rcfrcfr', [0, 1, 3, 4, 6]),
+        (['bbox_APs'], 'rcfrcfr', range(7)),
+        (['bbox_AR@300'], 'rcfrcfr', range(7)),
+    ],
+)
+def test_categories_of_a_figure(names: list[str], frequencies: str | None, labels):
+    assert labels_of_metrics(names, 'bbox', CATEGORIES, frequencies) == list(labels)
