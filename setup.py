@@ -11,6 +11,7 @@ REQUIRES = [
     'hotcoco>=1.3,<2',
     'lmdb>=1.3',
     'lvis>=0.5.3',
+    'matplotlib>=3.5',
     'mmcv-full>=1.7.0,<1.8',
     'mmdet>=2.25.2,<3',
     'numpy>=1.22,<2',

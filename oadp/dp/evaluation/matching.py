@@ -1,6 +1,6 @@
 """Which detection found which object, and what covers the objects that none found."""
 
-__all__ = ['FOUND_IOU', 'NEAR_IOU', 'ImageMatch', 'Matches', 'match', 'match_image']
+__all__ = ['FOUND_IOU', 'NEAR_IOU', 'ImageMatch', 'Matches', 'match', 'match_image', 'pairwise_iou']
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -74,8 +74,14 @@ class Matches(NamedTuple):
         return np.flatnonzero(~objects.crowd & (objects.areas >= 0))
 
 
-def _iou(xyxy: np.ndarray, xywh: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """(m, n) IoU; of a crowd, the share of the detection that is in it."""
+def pairwise_iou(xyxy: np.ndarray, xywh: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """Return the (m, n) IoU of boxes and objects; of a crowd, the share of the box that is in it.
+
+    Args:
+        xyxy: (m, 4) boxes.
+        xywh: (n, 4) objects.
+        crowd: (n,) bool.
+    """
     if not len(xyxy) or not len(xywh):
         return np.zeros((len(xyxy), len(xywh)))
     found = xyxy.astype(np.float64)
@@ -107,7 +113,7 @@ def match_image(
         objects_xywh, object_labels, crowd: (n, 4), (n,) and (n,) bool of the objects.
     """
     m, n = len(labels), len(object_labels)
-    iou = _iou(boxes, objects_xywh, crowd)
+    iou = pairwise_iou(boxes, objects_xywh, crowd)
     is_same = labels[:, None] == object_labels[None]
     single = iou * ~crowd
     order = np.argsort(-scores, kind='stable')
@@ -174,7 +180,7 @@ def match(
             columns[name].append(column)
         if proposals is not None and len(mine):
             boxes = np.asarray(proposals[int(image_ids[image])])[:, :4]
-            covered = _iou(boxes, xywh, np.zeros(len(mine), bool)) >= FOUND_IOU
+            covered = pairwise_iou(boxes, xywh, np.zeros(len(mine), bool)) >= FOUND_IOU
             proposed[mine] = covered.any(0)
     merged = {k: np.concatenate([np.zeros(0, int), *v]) for k, v in columns.items()}
     for name in ('detections', 'covers', 'own_iou'):  # back to the order of the objects
