@@ -25,9 +25,9 @@ from .metrics import (
     LVIS_LIMITS,
     Curves,
     coco_metrics,
+    full_name,
     labels_of_metrics,
     lvis_metrics,
-    metric_prefixes,
 )
 
 Metric = Literal['bbox', 'segm']
@@ -122,15 +122,8 @@ class GroundTruth:
         Raises:
             ValueError: there is no such metric; the message lists those that there are.
         """
-        if self.federated:
-            short = {m.removeprefix('bbox_'): m for m in self.metrics}
-        else:
-            prefixes = metric_prefixes(self.categories)
-            short = {f'{word}_AP50': f'{prefix}bbox_mAP_50' for word, prefix in prefixes.items()}
-        name = name or ('APr' if self.federated else 'novel_AP50')
-        if name not in self.metrics and name not in short:
-            raise ValueError(f'unknown metric {name!r}; choose from {[*short, *self.metrics]}')
-        return short.get(name, name)
+        categories = None if self.federated else self.categories
+        return full_name(name, self.metrics, categories)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -226,9 +219,7 @@ class GroundTruth:
         objects = self.objects
         if metric not in self._indexed:
             if metric == 'segm' and objects.segmentations is None and len(objects.labels):
-                raise ValueError(
-                    'metric segm needs the masks of the objects, and the annotations have none'
-                )
+                raise ValueError('metric segm needs masks of the objects; the annotations have none')
             self._indexed[metric] = hotcoco.COCO.from_arrays(
                 [self._image(i, info) for i, info in enumerate(self._infos)],
                 self._categories(),

@@ -10,6 +10,7 @@ __all__ = [
     'Curves',
     'coco_metrics',
     'copypaste',
+    'full_name',
     'labels_of_metrics',
     'lvis_metrics',
     'metric_prefixes',
@@ -165,6 +166,29 @@ def lvis_metrics(
     for f, labels in groups.items():
         metrics[f'{metric}_AR{f}@{limit}'] = curves.average_recall(labels, None, 'all', 0)
     return metrics
+
+
+def full_name(name: str | None, metrics: Sequence[str], categories: Categories | None) -> str:
+    """Return the full name of a metric of boxes.
+
+    Args:
+        name: one of ``metrics``, or a short name; see :meth:`GroundTruth.metric`.
+        metrics: all full names.
+        categories: those of COCO's metrics; None for LVIS's.
+
+    Raises:
+        ValueError: there is no such metric.
+    """
+    if categories is None:
+        default, short = 'APr', {m.removeprefix('bbox_'): m for m in metrics}
+    else:
+        prefixes = metric_prefixes(categories)
+        default = 'novel_AP50'
+        short = {f'{word}_AP50': f'{prefix}bbox_mAP_50' for word, prefix in prefixes.items()}
+    name = name or default
+    if name not in metrics and name not in short:
+        raise ValueError(f'unknown metric {name!r}; choose from {[*short, *metrics]}')
+    return short.get(name, name)
 
 
 def labels_of_metrics(

@@ -129,7 +129,8 @@ def probe_features(
     """
     tallies, absent = {}, []
     rows, names = _image_objects(truth), truth.categories.all_
-    for kind, source in sources.items():
+    for kind in (k for k in _KINDS if k in sources):
+        source = sources[kind]
         present = [i for i, image_id in enumerate(truth.image_ids) if source.has(image_id)]
         if not present:
             absent.append(kind)
