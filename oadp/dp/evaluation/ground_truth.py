@@ -219,7 +219,7 @@ class GroundTruth:
         objects = self.objects
         if metric not in self._indexed:
             if metric == 'segm' and objects.segmentations is None and len(objects.labels):
-                raise ValueError('metric segm needs masks of the objects; the annotations have none')
+                raise ValueError('metric segm needs masks, and the annotations have none')
             self._indexed[metric] = hotcoco.COCO.from_arrays(
                 [self._image(i, info) for i, info in enumerate(self._infos)],
                 self._categories(),
