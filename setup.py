@@ -9,9 +9,10 @@ from setuptools import find_packages, setup
 # the first that reads a file without running code that is in it.
 REQUIRES = [
     'clip-anytorch>=2.5',
-    'faster-coco-eval>=1.6',
+    'hotcoco>=1.3,<2',
     'lmdb>=1.3',
     'lvis>=0.5.3',
+    'matplotlib>=3.5',
     'mmcv-full>=1.7.0,<1.8',
     'mmdet>=2.25.2,<3',
     'numpy>=1.22,<2',

@@ -23,7 +23,7 @@ from pycocotools.cocoeval import COCOeval
 
 from oadp.categories import Categories, get_categories
 from oadp.dp.dump import Dump, DumpMeta, DumpWriter, Record
-from oadp.dp.fast_eval import GroundTruth
+from oadp.dp.evaluation import GroundTruth
 from oadp.dp.fusion import FusionParameters, fuse_scores
 from oadp.dp.search import FusionSearch
 

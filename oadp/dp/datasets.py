@@ -8,6 +8,7 @@ an annotation that reaches it (validation files have them) would make the loss i
 __all__ = ['OV_COCO', 'OV_LVIS', 'build_dataset']
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -15,12 +16,10 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 from lvis import LVIS
 from mmdet.datasets import DATASETS, CocoDataset, LVISV1Dataset
 from mmdet.datasets import build_dataset as build_mmdet_dataset
 from mmdet.datasets.api_wrappers import COCO
-from pycocotools import mask as mask_api
 
 from .. import runtime
 from ..categories import Categories, get_categories
@@ -29,7 +28,7 @@ from ..data.annotation_checks import AnnotationCheck, AnnotationColumns, read_an
 from ..data.annotation_lists import MIN_TRAINING_SIDE, image_name
 from .annotations_left_out import log_left_out_annotations
 from .distillation import features_used
-from .evaluation import coco_metrics, coco_precision
+from .evaluation import Detections, GroundTruth, class_figures, copypaste
 from .pipelines import naming_image, with_own_reader, without_unused_features
 
 _DRY_RUN_IMAGES = 4
@@ -151,10 +150,60 @@ class _OpenVocabularyDataset:
         with naming_image(os.path.join(self.img_prefix or '', self.data_infos[idx]['filename'])):
             return super().__getitem__(idx)
 
+    @functools.cached_property
+    def ground_truth(self) -> GroundTruth:
+        """What detections are judged by, indexed once for any number of evaluations."""
+        return GroundTruth(
+            self.coco.dataset, self.categories, self._is_federated, self.img_ids, masks=True
+        )
+
+    def evaluate(
+        self,
+        results: list,
+        metric: str | Sequence[str] = 'bbox',
+        logger: logging.Logger | str | None = None,
+        classwise: bool = False,
+    ) -> dict[str, Any]:
+        """Compute average precision and recall over all, base and novel categories.
+
+        Args:
+            results: mmdet's results, one an image.
+            metric: ``bbox``, ``segm`` or both.
+            logger: mmdet's argument; nothing is logged here.
+            classwise: add ``bbox_classwise`` (and ``segm_classwise``), see
+                :func:`oadp.dp.evaluation.class_figures`.
+
+        Returns:
+            See ``coco_metrics`` and ``lvis_metrics``: fractions in [0, 1]. The headline is
+            ``COCO_17_bbox_mAP_50``, or ``bbox_APr``. ``…_copypaste`` is the average precisions as
+            text.
+
+        Raises:
+            ValueError: unknown metric, another number of results than of images, or no masks for
+                ``segm``.
+        """
+        names = [metric] if isinstance(metric, str) else list(metric)
+        detections = Detections.from_results(self.img_ids, results, masks='segm' in names)
+        metrics: dict[str, Any] = {}
+        for name in names:
+            curves = self.ground_truth.curves(detections, name)
+            figures = self.ground_truth.summarize(curves, name)
+            metrics |= figures | copypaste(figures, name)
+            if classwise:
+                metrics[f'{name}_classwise'] = class_figures(self.ground_truth, curves)
+        return metrics
+
+
+class _DecodedLVIS(LVIS):
+    """lvis-api's index of a file that is decoded already."""
+
+    def _load_json(self, path: dict[str, Any]) -> dict[str, Any]:
+        return path
+
 
 @DATASETS.register_module()
 class OV_COCO(_OpenVocabularyDataset, CocoDataset):
-    """COCO, or a dataset in its format, with base and novel categories."""
+    """COCO, or a dataset in its format, with base and novel categories; evaluated as COCO is."""
 
     _name_key = 'file_name'
     _is_federated = False
@@ -167,39 +216,10 @@ class OV_COCO(_OpenVocabularyDataset, CocoDataset):
         coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs  # mmdet's names
         return coco
 
-    def evaluate(
-        self,
-        results: list,
-        metric: str | Sequence[str] = 'bbox',
-        logger: logging.Logger | str | None = None,
-    ) -> dict[str, float | str]:
-        """COCO's average precision over all, base and novel categories.
-
-        Args:
-            results: mmdet's results, one an image.
-            metric: ``bbox``, ``segm`` or both.
-            logger: mmdet's argument; nothing is logged here.
-
-        Returns:
-            See ``coco_metrics``; the headline is ``COCO_17_bbox_mAP_50``.
-        """
-        metrics: dict[str, float | str] = {}
-        for name in [metric] if isinstance(metric, str) else metric:
-            precision = coco_precision(self.coco, self.img_ids, self.cat_ids, results, name)
-            metrics |= coco_metrics(precision, self.categories, name)
-        return metrics
-
-
-class _DecodedLVIS(LVIS):
-    """lvis-api's index of a file that is decoded already."""
-
-    def _load_json(self, path: dict[str, Any]) -> dict[str, Any]:
-        return path
-
 
 @DATASETS.register_module()
 class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
-    """LVIS v1, whose rare categories are the novel ones; evaluated by lvis-api, as mmdet does."""
+    """LVIS v1, whose rare categories are the novel ones; evaluated as LVIS is."""
 
     _name_key = 'coco_url'
     _is_federated = True
@@ -207,48 +227,6 @@ class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
     @staticmethod
     def _index(data: dict[str, Any]) -> LVIS:
         return _DecodedLVIS(data)
-
-    def evaluate(
-        self,
-        results: list,
-        metric: str | Sequence[str] = 'bbox',
-        logger: logging.Logger | str | None = None,
-        classwise: bool = False,
-    ) -> dict[str, float | str]:
-        """LVIS's average precision: ``bbox_AP``, ``bbox_APr`` (novel), ``bbox_APc``, ….
-
-        Args:
-            results, metric: see ``OV_COCO.evaluate``.
-            logger: mmdet's argument; nothing is logged without ``classwise``.
-            classwise: also log each category's AP.
-        """
-        names = [metric] if isinstance(metric, str) else list(metric)
-        if 'segm' in names and results and not isinstance(results[0], tuple):
-            raise ValueError('metric segm needs masks, and this detector gives none')
-        if results and not any(
-            len(b) for r in results for b in (r[0] if isinstance(r, tuple) else r)
-        ):
-            results = [self._hardly_a_detection(results[0]), *results[1:]]
-        with contextlib.redirect_stdout(io.StringIO()):  # its table; ours comes from the metrics
-            return super().evaluate(
-                results,
-                metric=names,
-                logger=logger or (runtime.get_logger() if classwise else 'silent'),
-                classwise=classwise,
-            )
-
-    def _hardly_a_detection(self, result: Any) -> Any:
-        """An image's empty result and in it an empty box of score 0, which is always wrong.
-
-        lvis-api cannot read a file without detections, and mmdet then gives no metrics at all.
-        """
-        boxes = result[0] if isinstance(result, tuple) else result
-        boxes = [np.zeros((1, 5), np.float32), *boxes[1:]]
-        if not isinstance(result, tuple):
-            return boxes
-        size = [self.data_infos[0]['height'], self.data_infos[0]['width']]
-        mask = mask_api.encode(np.zeros(size, np.uint8, order='F'))
-        return boxes, [[mask], *result[1][1:]]
 
 
 _OPEN_VOCABULARY = {cls.__name__ for cls in (OV_COCO, OV_LVIS)}

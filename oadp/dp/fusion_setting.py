@@ -17,7 +17,7 @@ from .. import runtime
 from ..atomic import atomic_write
 from ..categories import Categories, get_categories
 from .dump import Dump
-from .fast_eval import GroundTruth
+from .evaluation import GroundTruth
 from .fusion import FusionParameters
 from .search import FusionSearch, choose_images
 from .testing import metrics_table
@@ -53,15 +53,13 @@ def open_search(
             f'of the config ({config["categories"]!r}, {categories.num_all}); give the config that it '
             'was made with'
         )
-    dataset = config['validator']['dataloader']['dataset']
-    federated = dataset['type'] == 'OV_LVIS'
-    ground_truth = GroundTruth(dataset['ann_file'], categories, federated)
+    ground_truth = GroundTruth.from_config(config)
     chosen = choose_images(images, ground_truth.image_ids)
     if runtime.dry_run():
         present = set(dump.image_ids())
         chosen = [i for i in chosen if i in present][:_DRY_RUN_IMAGES]
     if len(chosen) < len(ground_truth.image_ids):
-        ground_truth = GroundTruth(dataset['ann_file'], categories, federated, chosen)
+        ground_truth = GroundTruth.from_config(config, chosen)
     return FusionSearch(dump, ground_truth, world), ground_truth
 
 

@@ -68,6 +68,10 @@ class _Source:
         self._stores = [open_store(path, kind) for path in paths]
         self._dry_run = runtime.dry_run()
 
+    def has(self, image_id: int) -> bool:
+        """Return whether an image has features."""
+        return any(image_id in store for store in self._stores)
+
     def read(self, image_id: int) -> Record:
         for store in self._stores:
             if image_id in store:
@@ -224,6 +228,11 @@ class LoadCLIPFeatures:
             for kind, location in locations.items()
             if location is not None
         }
+
+    @property
+    def sources(self) -> dict[Kind, _Source]:
+        """Where the features of each kind are read from."""
+        return dict(self._sources)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         if 'scale_factor' in results or 'gt_bboxes' not in results:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from ..progress import Progress
 from ..runtime import World
 from .dump import Dump
-from .fast_eval import Detections, GroundTruth
+from .evaluation import Detections, GroundTruth
 from .fusion import FusionParameters, fuse_scores
 from .nms import nms_settings, top_detections
 

@@ -20,10 +20,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add('checkpoint', type=pathlib.Path, help='such as work_dirs/NAME/latest.pth')
     add('--metrics', nargs='+', choices=('bbox', 'segm'), default=['bbox'], help='default: bbox')
-    add('--out', type=pathlib.Path, metavar='FILE.pkl', help='write the detections, as mmdet does')
-    add('--out-json', type=pathlib.Path, metavar='FILE', help='default: see the last line printed')
+    add('--classwise', action='store_true', help='each class as well: a table, and a CSV file')
+    add('--out', type=pathlib.Path, metavar='FILE', help='write the detections: FILE.pkl as mmdet '
+        'does, FILE.json in the results format of COCO; oadp.analyze reads either')  # fmt: skip
+    add('--out-json', type=pathlib.Path, metavar='FILE', help='where the metrics go; default: see '
+        'the last line printed')  # fmt: skip
     add('--show-dir', type=pathlib.Path, metavar='DIR', help='write pictures of the detections')
     add('--show-score-thr', type=float, default=0.3, help='lowest score in pictures; default 0.3')
+    add('--show-errors', action='store_true', help='in those pictures: missed objects in green, and '
+        'in red what is false, by name')  # fmt: skip
     add('--fusion', metavar='FILE|JSON', help="the score fusion's parameters, as the search writes")
     return parser.parse_args(argv)
 

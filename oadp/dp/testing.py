@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import pathlib
-import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,12 +22,23 @@ from ..runtime import World
 from ..utils.output_names import check_apart, check_file, check_folder, output_stems
 from ..visualize import draw, save_drawing, to_detections
 from .evaluation import metric_prefixes
+from .evaluation.classwise import classwise_csv, classwise_table
+from .evaluation.error_images import draw_errors
+from .evaluation.files import write_results
 from .fusion import FusionParameters
 from .inference import predict
 from .loaders import build_val_loader
 
-_COCO_ITEMS = {'AP': '', 'AP50': '50', 'AP75': '75', 'APs': 's', 'APm': 'm', 'APl': 'l'}
-_LVIS_ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'APr', 'APc', 'APf')
+_COCO_ITEMS = {
+    'AP': 'mAP_',
+    'AP50': 'mAP_50',
+    'AP75': 'mAP_75',
+    'APs': 'mAP_s',
+    'APm': 'mAP_m',
+    'APl': 'mAP_l',
+    'AR': 'AR_1000',
+}
+_LVIS_ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'APr', 'APc', 'APf', 'AR@300', 'ARr@300')
 
 
 def evaluate(
@@ -47,6 +57,8 @@ def evaluate(
         args: of ``oadp.dp.test``.
         world: this process among the others.
     """
+    if args.show_errors and args.show_dir is None:
+        raise ValueError('--show-errors adds to the images of --show-dir, which is not given')
     if 'segm' in args.metrics and not getattr(detector, 'with_mask', False):
         raise ValueError('--metrics segm needs masks, and the detector of this config has none')
     if 'segm' in args.metrics:
@@ -54,23 +66,38 @@ def evaluate(
     visit = None
     out, out_json, show_dir = map(_aside, (args.out, args.out_json, args.show_dir))
     if show_dir is not None:
-        visit = _Drawings(show_dir, dataset, args.show_score_thr).write
+        visit = _Drawings(show_dir, dataset, args.show_score_thr, args.show_errors).write
 
     loader = build_val_loader(dataset, to_plain(config['validator']['dataloader']), world)
     results = predict(detector, loader, world, visit)
     if results is None:
         return
     if out is not None:
-        with atomic_write(out) as temporary:
-            temporary.write_bytes(pickle.dumps(results))
-    metrics = dataset.evaluate(results, metric=args.metrics)
+        write_results(out, results, dataset.ground_truth, dataset.img_ids)
+    metrics = dataset.evaluate(results, metric=args.metrics, classwise=args.classwise)
+    path, by_class = out_json or metrics_file(args.checkpoint), None
+    if args.classwise:
+        by_class = path.with_name(f'{path.stem}.classwise.csv')
+        _report_classes({name: metrics[f'{name}_classwise'] for name in args.metrics}, by_class)
     rich.console.Console().print(metrics_table(metrics, dataset.categories, args.metrics))
-    path = out_json or metrics_file(args.checkpoint)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(metrics, indent=1), encoding='utf-8')
-    for what, where in dict(pictures=show_dir, detections=out, metrics=path).items():
+    places = {
+        'pictures': show_dir,
+        'detections': out,
+        'metrics by class': by_class,
+        'metrics': path,
+    }
+    for what, where in places.items():
         if where is not None:
             print(f'{what}: {where}')
+
+
+def _report_classes(rows: Mapping[str, Any], path: pathlib.Path) -> None:
+    for metric, of_metric in rows.items():
+        rich.console.Console().print(classwise_table(of_metric, metric))
+    with atomic_write(path) as temporary:
+        temporary.write_text(classwise_csv(rows), encoding='utf-8')
 
 
 def set_fusion(detector: nn.Module, parameters: FusionParameters) -> None:
@@ -121,7 +148,7 @@ def metrics_table(
         categories: of the dataset.
         names: the metrics asked for, ``bbox`` or ``segm``.
     """
-    table = rich.table.Table(title='average precision (%)')
+    table = rich.table.Table(title='average precision and recall (%)')
     prefixes = metric_prefixes(categories)
     if any(key.startswith(prefixes['all']) for key in metrics):
         counts = dict(
@@ -131,7 +158,7 @@ def metrics_table(
         rows = [
             [
                 f'{name} {subset} ({counts[subset]})',
-                *(metrics[f'{prefix}{name}_mAP_{item}'] for item in _COCO_ITEMS.values()),
+                *(metrics[f'{prefix}{name}_{item}'] for item in _COCO_ITEMS.values()),
             ]
             for name in names
             for subset, prefix in reversed(prefixes.items())
@@ -149,13 +176,15 @@ def metrics_table(
 class _Drawings:
     """Writes what was detected in each image of a dataset; any number of processes."""
 
-    def __init__(self, folder: pathlib.Path, dataset: Any, threshold: float) -> None:
+    def __init__(
+        self, folder: pathlib.Path, dataset: Any, threshold: float, with_errors: bool
+    ) -> None:
         """
         Raises:
             ValueError: the folder is one that the images are in.
         """
         names = [info['filename'] for info in dataset.data_infos]
-        self._dataset, self._threshold = dataset, threshold
+        self._dataset, self._threshold, self._with_errors = dataset, threshold, with_errors
         self._sources = [pathlib.Path(dataset.img_prefix or '', name) for name in names]
         self._stems = [folder / stem for stem in output_stems(names)]
         check_apart('--show-dir', self._stems, self._sources)
@@ -165,7 +194,12 @@ class _Drawings:
         info = self._dataset.data_infos[index]
         image = read_image(self._sources[index], (info['width'], info['height']))
         detections = to_detections(result, self._dataset.categories, self._threshold)
-        save_drawing(self._stems[index], draw(image, detections))
+        if self._with_errors:
+            image_id = self._dataset.img_ids[index]
+            drawn = draw_errors(image, detections, self._dataset.ground_truth, image_id)
+        else:
+            drawn = draw(image, detections)
+        save_drawing(self._stems[index], drawn)
 
 
 def check_destinations(args: argparse.Namespace, inputs: Sequence[str | os.PathLike]) -> None:
@@ -179,7 +213,7 @@ def check_destinations(args: argparse.Namespace, inputs: Sequence[str | os.PathL
         ValueError: says which option, and what is wrong.
     """
     if args.out is not None:
-        check_file('--out', _aside(args.out), ('.pkl', '.pickle'), inputs)
+        check_file('--out', _aside(args.out), ('.pkl', '.pickle', '.json'), inputs)
     if args.out_json is not None:
         check_file('--out-json', _aside(args.out_json), ('.json',), inputs)
     else:

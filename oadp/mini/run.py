@@ -108,6 +108,14 @@ def stages(seeds: range | list[int], scale: Scale) -> list[Stage]:
             needs=('teacher', 'dataset'),
         ),
         *_features(),
+        Stage(
+            'probe',
+            ('-m', 'oadp.probe', _config('oadp'), '--split', 'train')
+            + ('--annotations', str(annotations / 'instances_train.27.json'))
+            + ('--out', str(WORK / 'probe.json')),
+            (WORK / 'probe.json',),
+            needs=('prompts', 'annotations/train', 'objects', 'blocks', 'globals'),
+        ),
     ]
     for seed in seeds:
         result += _students(seed, scale)

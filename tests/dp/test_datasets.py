@@ -243,7 +243,7 @@ def test_other_faults_are_not_blamed_on_the_image(here: pathlib.Path):
 @pytest.mark.parametrize(
     ('results', 'metric', 'message'),
     [
-        ([], 'bbox', '0 results of 5 images'),
+        ([], 'bbox', 'each of 5 images, found 0'),
         ([[np.zeros((0, 5))] * 5] * 5, 'segm', 'gives none'),
         ([[np.zeros((0, 5))] * 5] * 5, 'proposal', 'unknown metric'),
     ],

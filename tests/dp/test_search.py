@@ -7,11 +7,9 @@ import pytest
 import torch
 from fusion_world import CATEGORIES, NMS, make_fusion_world
 from mmdet.core import bbox2result, multiclass_nms
-from pycocotools.coco import COCO
 
 from oadp.dp.dump import Dump
-from oadp.dp.evaluation import coco_metrics, coco_precision
-from oadp.dp.fast_eval import GroundTruth
+from oadp.dp.evaluation import Detections, GroundTruth
 from oadp.dp.fusion import FusionParameters, fuse_scores
 from oadp.dp.search import FusionSearch, choose_images
 
@@ -30,7 +28,7 @@ def search(fusion_world):
 
 @pytest.mark.parametrize('parameters', [FusionParameters(), CHANGED])
 def test_equals_the_detectors_way(fusion_world, search, parameters):
-    dump, coco = Dump(fusion_world.dump), COCO(str(fusion_world.ann_file))
+    dump = Dump(fusion_world.dump)
     results = []
     for image_id in dump.image_ids():
         boxes, bbox_logits, object_logits, objectness = dump.read(image_id)
@@ -38,13 +36,13 @@ def test_equals_the_detectors_way(fusion_world, search, parameters):
         scores = fuse_scores(bbox_logits, object_logits, is_base, parameters, objectness)
         found = multiclass_nms(boxes, scores, NMS['score_thr'], NMS['nms'], NMS['max_per_img'])
         results.append(bbox2result(*found, CATEGORIES.num_all))
-    precision = coco_precision(coco, dump.image_ids(), range(CATEGORIES.num_all), results)
-    want = coco_metrics(precision, CATEGORIES)
+    detections = Detections.from_results(dump.image_ids(), results)
+    want = GroundTruth(fusion_world.ann_file, CATEGORIES).evaluate(detections)
 
     got = search.evaluate(parameters)
 
-    assert got == pytest.approx({k: want[k] for k in got}, abs=1e-9)
-    assert len(got) == 18
+    assert got == pytest.approx(want, abs=1e-9)
+    assert len(got) == 36
     assert 0.2 < got['COCO_3_bbox_mAP_50'] < 0.98
 
 

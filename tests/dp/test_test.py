@@ -51,7 +51,7 @@ def tested(folder: pathlib.Path) -> str:
         patch.setattr(sys, 'stdout', printed)
         test.main(
             ['ov_coco.py', CHECKPOINT, '--out', 'out/results.pkl', '--show-dir', 'show']
-            + ['--show-score-thr', '0']
+            + ['--show-score-thr', '0', '--show-errors', '--classwise']
         )
         printed.seek(0)
         return printed.read()
@@ -63,6 +63,28 @@ def test_table_and_file(tested: str, folder: pathlib.Path):
     assert 'work_dirs/run/latest.metrics.json' in tested
     metrics = json.loads(path.read_text())
     assert 0 <= metrics['COCO_3_2_bbox_mAP_50'] <= 1 and 'COCO_2_bbox_mAP_50' in metrics
+
+
+def test_each_class(tested: str, folder: pathlib.Path):
+    """The mean over classes is the figure of all; the CSV file has what the JSON has."""
+    path = folder / 'work_dirs/run/latest.metrics.json'
+    assert 'bbox, by category' in tested and 'latest.metrics.classwise.csv' in tested
+    metrics = json.loads(path.read_text())
+    rows = metrics['bbox_classwise']
+    assert [row['category'] for row in rows] == [*BASES, *NOVELS]
+    assert [row['group'] for row in rows] == ['base'] * 3 + ['novel'] * 2
+    annotations = json.loads((folder / 'val.json').read_text())['annotations']
+    assert sum(row['instances'] for row in rows) == len(annotations)
+    for column, metric in dict(AP='mAP_', AP50='mAP_50', AR='AR_1000').items():
+        values = [row[column] for row in rows if row[column] != -1]
+        assert np.mean(values) == pytest.approx(metrics[f'COCO_3_2_bbox_{metric}'])
+    lines = path.with_suffix('.classwise.csv').read_text().splitlines()
+    assert lines[0] == 'metric,category,group,AP,AP50,AR,instances'
+    name, group, *figures, instances = lines[1].split(',')[1:]
+    assert (name, group, int(instances)) == (BASES[0], 'base', rows[0]['instances'])
+    assert [float(x) for x in figures] == pytest.approx(
+        [rows[0][k] for k in ('AP', 'AP50', 'AR')], abs=1e-6
+    )
 
 
 def test_results_file(tested: str, folder: pathlib.Path):
@@ -82,8 +104,19 @@ def test_pictures(tested: str, folder: pathlib.Path):
 def test_masks(here: pathlib.Path, capsys):
     test.main(
         ['ov_lvis.py', 'masks/epoch_1.pth', '--metrics', 'bbox', 'segm', '--show-dir', 'show_masks']
-        + ['--out-json', 'masks.json', '--show-score-thr', '0']
+        + [
+            '--out-json',
+            'masks.json',
+            '--show-score-thr',
+            '0',
+            '--classwise',
+            '--out',
+            'masks.out.json',
+        ]
     )
+    found = json.loads((here / 'masks.out.json').read_text())
+    assert {'image_id', 'category_id', 'bbox', 'score', 'segmentation'} == set(found[0])
+    assert (here / 'masks.classwise.csv').read_text().count('segm,') == 5
     printed = capsys.readouterr().out
     assert 'APr' in printed and 'segm' in printed
     assert {'bbox_APr', 'segm_APr'} <= set(json.loads((here / 'masks.json').read_text()))
@@ -135,6 +168,11 @@ def test_destinations_are_checked_before_the_work(here, monkeypatch, argv, messa
     with pytest.raises(ValueError, match=message):
         test.main(['ov_coco.py', CHECKPOINT, *argv])
     assert (here / 'val.json').read_bytes() == before
+
+
+def test_errors_without_images(here: pathlib.Path):
+    with pytest.raises(ValueError, match='--show-errors adds to the images of --show-dir'):
+        test.main(['ov_coco.py', CHECKPOINT, '--show-errors'])
 
 
 def test_no_masks(here: pathlib.Path):
@@ -221,8 +259,8 @@ def test_metrics_file(checkpoint: str, expected: str):
 
 
 def test_table_marks_what_has_no_ground_truth():
-    items = ('', '50', '75', 's', 'm', 'l')
-    metrics = {f'COCO_{p}_bbox_mAP_{i}': 0.125 for p in ('3_2', '3', '2') for i in items}
+    items = ('mAP_', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l', 'AR_1000')
+    metrics = {f'COCO_{p}_bbox_{i}': 0.125 for p in ('3_2', '3', '2') for i in items}
     metrics['COCO_2_bbox_mAP_s'] = -1.0
     table = metrics_table(metrics, Categories(BASES, NOVELS), ['bbox'])
     assert [str(c) for c in table.columns[0].cells] == [

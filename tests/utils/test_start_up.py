@@ -9,6 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMANDS = [
     *(
+        'analyze',
         'build_annotations',
         'bundle',
         'check_annotations',
@@ -18,6 +19,7 @@ COMMANDS = [
         'features',
         'mini',
         'pretrained',
+        'probe',
         'proposals',
         'web',
     ),

@@ -1,0 +1,242 @@
+"""Figures of COCO and LVIS, each a mean over a part of one array of precisions or recalls.
+
+All categories are matched together, once; the figures of base, novel, rare, common and frequent
+categories are means over their columns, so they cost nothing more.
+"""
+
+__all__ = [
+    'COCO_LIMITS',
+    'LVIS_LIMITS',
+    'Curves',
+    'coco_metrics',
+    'copypaste',
+    'full_name',
+    'labels_of_metrics',
+    'lvis_metrics',
+    'metric_prefixes',
+]
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...categories import Categories
+
+COCO_LIMITS = (100, 300, 1000)
+"""Numbers of detections considered, of an image and category. As in pycocotools, mAP is computed at
+the first and the other average precisions at the last."""
+
+LVIS_LIMITS = (300,)
+"""Number of detections considered, of an image."""
+
+FREQUENCIES = ('r', 'c', 'f')
+
+_AREAS = ('all', 'small', 'medium', 'large')
+_AP_ITEMS: dict[str, tuple[float | None, str, int]] = {
+    '': (None, 'all', 0),
+    '50': (0.5, 'all', -1),
+    '75': (0.75, 'all', -1),
+    's': (None, 'small', -1),
+    'm': (None, 'medium', -1),
+    'l': (None, 'large', -1),
+}
+"""Name of a figure: IoU threshold (None: the mean of 0.5 to 0.95), area, index of the limit."""
+
+_AR_AREAS = {'s': 'small', 'm': 'medium', 'l': 'large'}
+
+
+class Curves(NamedTuple):
+    """Precision and recall of C categories; −1 where a category has no ground truth.
+
+    The axes are 10 IoU thresholds (0.5 to 0.95), 101 recalls (0 to 1), categories by label, 4 areas
+    (all, small, medium, large) and limits of detections.
+
+    Attributes:
+        precision: (10, 101, C, 4, limits), the highest one at that recall or more.
+        recall: (10, C, 4, limits), the highest one reached.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+
+    @classmethod
+    def empty(cls, num_categories: int, num_limits: int) -> 'Curves':
+        """Return curves of −1 everywhere, which take no memory and cannot be written to."""
+        shape = (num_categories, len(_AREAS), num_limits)
+        return cls(np.broadcast_to(-1.0, (10, 101, *shape)), np.broadcast_to(-1.0, (10, *shape)))
+
+    def average_precision(
+        self, labels: slice | Sequence[int], iou: float | None, area: str, limit: int
+    ) -> float:
+        """Return the mean precision of some categories, or −1 where nothing is judged.
+
+        Args:
+            labels: which categories.
+            iou: one of 0.5, 0.55, …, 0.95; None for the mean over them.
+            area: ``all``, ``small``, ``medium`` or ``large``.
+            limit: index of the limit of detections.
+        """
+        return _mean(self.precision[:, :, labels, _AREAS.index(area), limit], iou)
+
+    def average_recall(
+        self, labels: slice | Sequence[int], iou: float | None, area: str, limit: int
+    ) -> float:
+        """Return the mean of the highest recalls; see :meth:`average_precision`."""
+        return _mean(self.recall[:, labels, _AREAS.index(area), limit], iou)
+
+
+def _mean(values: np.ndarray, iou: float | None) -> float:
+    if iou is not None:
+        values = values[round((iou - 0.5) / 0.05)]
+    values = values[values > -1]
+    return float(values.mean()) if values.size else -1.0
+
+
+def metric_prefixes(categories: Categories) -> dict[str, str]:
+    """Return what the metrics over all, base and novel categories begin with.
+
+    >>> from oadp.categories import get_categories
+    >>> metric_prefixes(get_categories('coco'))
+    {'all': 'COCO_48_17_', 'base': 'COCO_48_', 'novel': 'COCO_17_'}
+    """
+    bases, novels = categories.num_bases, categories.num_novels
+    base, novel = f'COCO_{bases}_', f'COCO_{novels}_'
+    if bases == novels:  # the counts alone would not tell them apart
+        base, novel = f'{base}base_', f'{novel}novel_'
+    prefixes = dict(all=f'COCO_{bases}_{novels}_', base=base, novel=novel)
+    return prefixes if novels else dict(all=prefixes['all'], base=base)
+
+
+def coco_metrics(curves: Curves, categories: Categories, metric: str = 'bbox') -> dict[str, float]:
+    """Summarize curves as COCO does, over all, base and novel categories.
+
+    Args:
+        curves: of the C categories at ``COCO_LIMITS``.
+        categories: in the order of the curves' columns.
+        metric: ``bbox`` or ``segm``, a part of the names.
+
+    Returns:
+        By name, such as ``COCO_17_bbox_mAP_50`` and ``COCO_17_bbox_AR_1000``: fractions in [0, 1],
+        or −1 where there is no ground truth.
+    """
+    subsets = dict(
+        all=slice(None),
+        base=slice(categories.num_bases),
+        novel=slice(categories.num_bases, None),
+    )
+    metrics: dict[str, float] = {}
+    for subset, prefix in metric_prefixes(categories).items():
+        labels = subsets[subset]
+        for item, query in _AP_ITEMS.items():
+            metrics[f'{prefix}{metric}_mAP_{item}'] = curves.average_precision(labels, *query)
+        for i, limit in enumerate(COCO_LIMITS):
+            recall = curves.average_recall(labels, None, 'all', i)
+            metrics[f'{prefix}{metric}_AR_{limit}'] = recall
+        for item, area in _AR_AREAS.items():
+            recall = curves.average_recall(labels, None, area, -1)
+            metrics[f'{prefix}{metric}_AR_{item}'] = recall
+    return metrics
+
+
+def lvis_metrics(
+    curves: Curves, frequencies: Sequence[str | None], metric: str = 'bbox'
+) -> dict[str, float]:
+    """Summarize curves as LVIS does, over all, rare, common and frequent categories.
+
+    Args:
+        curves: of the C categories at ``LVIS_LIMITS``.
+        frequencies: (C,) of ``r``, ``c``, ``f``.
+        metric: ``bbox`` or ``segm``, a part of the names.
+
+    Returns:
+        By name, such as ``bbox_APr`` and ``bbox_AR@300``; see :func:`coco_metrics`.
+    """
+    everything, limit = slice(None), LVIS_LIMITS[0]
+    groups = {f: [i for i, x in enumerate(frequencies) if x == f] for f in FREQUENCIES}
+    metrics = {
+        f'{metric}_AP{item}': curves.average_precision(everything, *query)
+        for item, query in _AP_ITEMS.items()
+    }
+    for f, labels in groups.items():
+        metrics[f'{metric}_AP{f}'] = curves.average_precision(labels, None, 'all', 0)
+    metrics[f'{metric}_AR@{limit}'] = curves.average_recall(everything, None, 'all', 0)
+    for item, area in _AR_AREAS.items():
+        metrics[f'{metric}_AR{item}@{limit}'] = curves.average_recall(everything, None, area, 0)
+    for f, labels in groups.items():
+        metrics[f'{metric}_AR{f}@{limit}'] = curves.average_recall(labels, None, 'all', 0)
+    return metrics
+
+
+def full_name(name: str | None, metrics: Sequence[str], categories: Categories | None) -> str:
+    """Return the full name of a metric of boxes.
+
+    Args:
+        name: one of ``metrics``, or a short name; see :meth:`GroundTruth.metric`.
+        metrics: all full names.
+        categories: those of COCO's metrics; None for LVIS's.
+
+    Raises:
+        ValueError: there is no such metric.
+    """
+    if categories is None:
+        default, short = 'APr', {m.removeprefix('bbox_'): m for m in metrics}
+    else:
+        prefixes = metric_prefixes(categories)
+        default = 'novel_AP50'
+        short = {f'{word}_AP50': f'{prefix}bbox_mAP_50' for word, prefix in prefixes.items()}
+    name = name or default
+    if name not in metrics and name not in short:
+        raise ValueError(f'unknown metric {name!r}; choose from {[*short, *metrics]}')
+    return short.get(name, name)
+
+
+def labels_of_metrics(
+    names: Collection[str],
+    metric: str,
+    categories: Categories,
+    frequencies: Sequence[str | None] | None,
+) -> list[int]:
+    """Return the labels of the categories that figures are means over, ascending.
+
+    Args:
+        names: of figures of :func:`coco_metrics`, or of :func:`lvis_metrics`.
+        metric: ``bbox`` or ``segm``.
+        categories: the C categories.
+        frequencies: (C,) of LVIS; None for COCO.
+    """
+    labels: set[int] = set()
+    for name in names:
+        first, last = 0, categories.num_all
+        if frequencies is not None:
+            group = name.removeprefix(f'{metric}_')[2:3]
+            labels |= {
+                i for i, f in enumerate(frequencies) if f == group or group not in FREQUENCIES
+            }
+            continue
+        prefixes = metric_prefixes(categories)
+        if not name.startswith(prefixes['all']):
+            is_base = name.startswith(prefixes['base'])
+            first, last = (0, categories.num_bases) if is_base else (categories.num_bases, last)
+        labels |= set(range(first, last))
+    return sorted(labels)
+
+
+def copypaste(metrics: Mapping[str, float], metric: str = 'bbox') -> dict[str, str]:
+    """Return the average precisions of each group as one line of text, as mmdet names and writes it.
+
+    Args:
+        metrics: of :func:`coco_metrics` or :func:`lvis_metrics`.
+        metric: ``bbox`` or ``segm``.
+    """
+    lvis = {
+        k.removeprefix(f'{metric}_'): v for k, v in metrics.items() if k.startswith(f'{metric}_AP')
+    }
+    if lvis:
+        return {f'{metric}_mAP_copypaste': ' '.join(f'{k}:{v:.4f}' for k, v in lvis.items())}
+    lines: dict[str, list[str]] = {}
+    for name, value in metrics.items():
+        prefix, _, item = name.rpartition('_')
+        if item in _AP_ITEMS and prefix.endswith(f'{metric}_mAP'):
+            lines.setdefault(f'{prefix}_copypaste', []).append(f'{value:.4f}')
+    return {name: ' '.join(values) for name, values in lines.items()}

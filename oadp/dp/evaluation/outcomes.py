@@ -1,0 +1,128 @@
+"""What became of each object, and what the objects that were not found are called."""
+
+__all__ = ['OUTCOMES', 'Called', 'Confusion', 'called', 'confusions', 'outcomes']
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .matching import NEAR_IOU, Matches
+
+OUTCOMES = (
+    'never proposed',
+    'called base',
+    'called novel',
+    'poorly localised',
+    'missed',
+    'outscored',
+    'found',
+)
+"""What becomes of an object, in the order of the columns of :func:`outcomes`."""
+
+_NEVER_PROPOSED, _BASE, _NOVEL, _NEAR, _MISSED, _OUTSCORED, _FOUND = range(len(OUTCOMES))
+
+
+class Called(NamedTuple):
+    """Classes of the highest-scoring detections that cover objects, as HD-OVD's paper counts them.
+
+    Attributes:
+        base: objects that are called a base class, other than their own.
+        novel: objects that are called a novel class, other than their own.
+        right: objects that are called by their own class.
+    """
+
+    base: int
+    novel: int
+    right: int
+
+
+class Confusion(NamedTuple):
+    """Objects of one class that another one is found in place of.
+
+    Attributes:
+        true, called: names of the classes.
+        is_novel: whether ``true`` is novel.
+        objects: their number.
+        weight: the part of the mean recall of the group (base or novel) that they are, in [0, 1]:
+            each class counts alike, so an object of a rare class weighs more.
+    """
+
+    true: str
+    called: str
+    is_novel: bool
+    objects: int
+    weight: float
+
+
+def outcomes(matches: Matches) -> np.ndarray:
+    """Return what became of each judged object, (n,) positions in ``OUTCOMES``.
+
+    An object is *found* if a detection found it and none of another class that covers it has a
+    higher score; else it is *outscored*. One that no detection found is *called* by the class of
+    the highest-scoring detection that covers it. Of one that none of another class covers, no
+    proposal may cover it, a detection of its class may be near, or neither: it is missed.
+    """
+    rows, image = matches.judged_objects, matches.image
+    labels = matches.truth.objects.labels[rows]
+    top = image.covers[rows]
+    found = image.detections[rows] >= 0
+    if not len(matches.detections.labels):
+        top_label = np.full(len(rows), -1)
+    else:
+        top_label = np.where(top >= 0, matches.detections.labels[top], -1)
+    is_other = (top_label >= 0) & (top_label != labels)
+    result = np.full(len(rows), _MISSED)
+    result[image.own_iou[rows] >= NEAR_IOU] = _NEAR
+    if matches.proposed is not None:
+        result[~matches.proposed[rows]] = _NEVER_PROPOSED
+    is_novel = matches.is_novel[top_label]
+    result[is_other & ~is_novel] = _BASE
+    result[is_other & is_novel] = _NOVEL
+    result[found] = np.where(is_other[found], _OUTSCORED, _FOUND)
+    return result
+
+
+def called(matches: Matches) -> dict[str, Called]:
+    """Return what the covered objects are called, of ``novel`` and ``base`` objects."""
+    rows = matches.judged_objects
+    rows = rows[matches.image.covers[rows] >= 0]
+    labels = matches.truth.objects.labels[rows]
+    top = matches.detections.labels[matches.image.covers[rows]]
+    right, top_is_novel = top == labels, matches.is_novel[top]
+    result = {}
+    for name, group in _groups(matches, labels).items():
+        result[name] = Called(
+            base=int((group & ~right & ~top_is_novel).sum()),
+            novel=int((group & ~right & top_is_novel).sum()),
+            right=int((group & right).sum()),
+        )
+    return result
+
+
+def _groups(matches: Matches, labels: np.ndarray) -> dict[str, np.ndarray]:
+    is_novel = matches.is_novel[labels]
+    return dict(novel=is_novel, base=~is_novel)
+
+
+def confusions(matches: Matches) -> list[Confusion]:
+    """Return all confusions, the one with most weight first, novel before base."""
+    rows = matches.judged_objects
+    labels = matches.truth.objects.labels[rows]
+    counts = np.bincount(labels, minlength=matches.truth.categories.num_all)
+    kind = outcomes(matches)
+    confused = np.isin(kind, (_BASE, _NOVEL, _OUTSCORED))
+    top = matches.detections.labels[matches.image.covers[rows[confused]]]
+    pairs, numbers = np.unique(np.stack([labels[confused], top]), axis=1, return_counts=True)
+    names, is_novel = matches.truth.categories.all_, matches.is_novel
+    sizes = {novel: int((counts[is_novel == novel] > 0).sum()) for novel in (False, True)}
+    found = [
+        Confusion(
+            names[true],
+            names[other],
+            bool(is_novel[true]),
+            number,
+            number / int(counts[true]) / sizes[bool(is_novel[true])],
+        )
+        for true, other, number in zip(*pairs.tolist(), numbers.tolist(), strict=True)
+    ]
+    return sorted(found, key=lambda c: (not c.is_novel, -c.weight, c.true, c.called))

@@ -1,0 +1,199 @@
+"""The evaluator against pycocotools, lvis-api and the recorded figures."""
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+from evaluation_world import (
+    CATEGORIES,
+    CATEGORY_IDS,
+    lvis_figures,
+    make_world,
+    pycocotools_figures,
+    write,
+)
+
+from oadp.categories import Categories, get_categories
+from oadp.dp.evaluation import Detections, GroundTruth
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+def test_equals_pycocotools(seed: int, metric: str):
+    data, detections = make_world(np.random.default_rng(seed), masks=metric == 'segm')
+    got = GroundTruth(data, CATEGORIES, masks=True).evaluate(detections, metric=metric)
+    want = pycocotools_figures(data, detections, metric)
+    assert got == pytest.approx(want, abs=1e-12)
+    assert len(got) == 36
+    assert 0.05 < got[f'COCO_3_{metric}_mAP_50'] < 0.95
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+def test_equals_lvis(seed: int, metric: str, tmp_path):
+    rng = np.random.default_rng(seed)
+    data, detections = make_world(rng, federated=True, masks=metric == 'segm')
+    got = GroundTruth(data, CATEGORIES, True, masks=True).evaluate(detections, metric=metric)
+    want = lvis_figures(write(data, tmp_path / 'lvis.json'), detections, metric)
+    ours = {k: got[f'{metric}_{k}'] for k in want}
+    assert ours == pytest.approx(want, abs=1e-12)
+    assert len(want) == 13 and set(got) - {f'{metric}_{k}' for k in want} == {
+        f'{metric}_AR{f}@300' for f in 'rcf'
+    }
+    assert 0.05 < got[f'{metric}_APr'] < 0.95
+
+
+def test_more_detections_than_the_limits(tmp_path):
+    """COCO counts 1,000 of an image and category, LVIS the 300 best of an image."""
+    rng = np.random.default_rng(0)
+    data, _ = make_world(rng, num_images=2)
+    noise = rng.uniform(0, 100, (3000, 2))
+    found = _perfect(data)
+    many = Detections(
+        np.concatenate([found.image_ids, rng.permutation(np.repeat([3, 6], 1500))]),
+        np.concatenate([found.labels, rng.integers(0, 4, 3000)]),
+        np.concatenate([found.boxes, np.concatenate([noise, noise + 40], 1)]).astype(np.float32),
+        np.concatenate([rng.random(len(found.labels)), np.round(rng.random(3000), 2)]),
+    )
+    got = GroundTruth(data, CATEGORIES).evaluate(many)
+    assert got == pytest.approx(pycocotools_figures(data, many, 'bbox'), abs=1e-12)
+    assert got['COCO_4_bbox_AR_100'] < got['COCO_4_bbox_AR_1000']
+
+    data, _ = make_world(rng, num_images=2, federated=True)
+    got = GroundTruth(data, CATEGORIES, True).evaluate(many)
+    want = lvis_figures(write(data, tmp_path / 'lvis.json'), many, 'bbox')
+    assert {k: got[f'bbox_{k}'] for k in want} == pytest.approx(want, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ('name', 'ann_file', 'federated', 'digits'),
+    [
+        ('coco', 'coco/instances_val2017.65.min.json', False, 4),
+        ('lvis', 'lvis_v1/lvis_v1_val.1203.json', True, 3),
+    ],
+)
+def test_recorded_figures(golden, name, ann_file, federated, digits):
+    recorded = json.loads((golden / 'expected' / 'evaluation.json').read_text())[name]
+    rows = [(d['image_id'], *row) for d in recorded['detections'] for row in d['dets']]
+    table = np.array(rows)
+    detections = Detections(
+        table[:, 0].astype(int),
+        table[:, 1].astype(int),
+        table[:, 2:6].astype(np.float32),
+        table[:, 6].astype(np.float32),
+    )
+    path = golden / 'expected' / 'annotations' / ann_file
+    got = GroundTruth(path, get_categories(name), federated).evaluate(detections)
+    want = {k: float(v) for k, v in recorded['metrics'].items() if 'copypaste' not in k}
+    assert {k: round(got[k], digits) for k in want} == want
+
+
+def _perfect(data: dict) -> Detections:
+    rows = data['annotations']
+    labels = [CATEGORY_IDS.index(a['category_id']) for a in rows]
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a['bbox'] for a in rows)])
+    image_ids = np.array([a['image_id'] for a in rows])
+    return Detections(image_ids, np.array(labels), boxes, np.full(len(rows), 0.9))
+
+
+@pytest.mark.parametrize('federated', [False, True])
+@pytest.mark.parametrize('number', [lambda n: n, lambda n: 0, lambda n: n % 5 + 1])
+def test_ids_of_annotations_do_not_matter(federated: bool, number):
+    """pycocotools and lvis-api take an id of 0 for "not matched", and equal ids for one object."""
+    data, _ = make_world(np.random.default_rng(0), federated=federated)
+    for n, annotation in enumerate(data['annotations']):
+        _, _, w, h = annotation['bbox']
+        annotation.update(id=number(n), iscrowd=0, area=w * h)
+    got = GroundTruth(data, CATEGORIES, federated).evaluate(_perfect(data))
+    judged = {k: v for k, v in got.items() if v != -1}
+    assert judged == pytest.approx(dict.fromkeys(judged, 1.0), abs=1e-12)
+    assert len(judged) >= 12
+
+
+def test_area_and_crowd_may_be_missing():
+    data, detections = make_world(np.random.default_rng(0))
+    bare = copy.deepcopy(data)
+    for annotation, without in zip(data['annotations'], bare['annotations'], strict=True):
+        annotation.update(iscrowd=0, area=annotation['bbox'][2] * annotation['bbox'][3])
+        del without['iscrowd'], without['area']
+    want = GroundTruth(data, CATEGORIES).evaluate(detections)
+    assert GroundTruth(bare, CATEGORIES).evaluate(detections) == want
+
+
+def test_lvis_leaves_out_ignored_objects(tmp_path):
+    data, detections = make_world(np.random.default_rng(4), federated=True)
+    before = GroundTruth(data, CATEGORIES, True).evaluate(detections)
+    for annotation in data['annotations'][::3]:
+        annotation['ignore'] = 1
+    got = GroundTruth(data, CATEGORIES, True).evaluate(detections)
+    want = lvis_figures(write(data, tmp_path / 'lvis.json'), detections, 'bbox')
+    assert {k: got[f'bbox_{k}'] for k in want} == pytest.approx(want, abs=1e-12)
+    assert got != before
+
+
+def test_some_metrics_of_some_images():
+    data, detections = make_world(np.random.default_rng(3))
+    everything = GroundTruth(data, CATEGORIES)
+    name = 'COCO_3_bbox_mAP_50'
+    assert everything.evaluate(detections, [name]) == {name: everything.evaluate(detections)[name]}
+
+    ids = everything.image_ids[:15]
+    half = GroundTruth(data, CATEGORIES, image_ids=ids)
+    assert half.image_ids == ids
+    kept = detections.select(np.isin(detections.image_ids, ids))
+    assert half.evaluate(kept) == half.evaluate(detections) != everything.evaluate(detections)
+    assert everything.evaluate(detections, image_ids=ids) == half.evaluate(kept)
+
+
+def test_images_keep_the_order_of_the_file():
+    data, _ = make_world(np.random.default_rng(3))
+    truth = GroundTruth(data, CATEGORIES)
+    assert truth.images_in_file_order == [image['id'] for image in data['images']]
+    assert truth.image_ids == sorted(truth.images_in_file_order) != truth.images_in_file_order
+
+
+@pytest.mark.parametrize('federated', [False, True])
+def test_no_detections(federated: bool):
+    data, _ = make_world(np.random.default_rng(0), federated=federated)
+    got = GroundTruth(data, CATEGORIES, federated).evaluate(Detections.concatenate([]))
+    assert set(got.values()) == {0, -1} if federated else {0}
+
+
+def test_faults_are_named(tmp_path):
+    data, detections = make_world(np.random.default_rng(0))
+    path = write(data, tmp_path / 'instances.json')
+    with pytest.raises(FileNotFoundError, match='build_annotations'):
+        GroundTruth(tmp_path / 'no.json', CATEGORIES)
+    with pytest.raises(ValueError, match=r"lacks 1 of 8 categories, such as \['w'\]"):
+        GroundTruth(path, Categories(CATEGORIES.bases, (*CATEGORIES.novels, 'w')))
+    with pytest.raises(ValueError, match=r'lacks 1 of 2 images, such as \[999\]'):
+        GroundTruth(path, CATEGORIES, image_ids=[3, 999])
+    with pytest.raises(ValueError, match=r"\['AP'\]; choose from \['COCO_4_3_bbox_mAP_'"):
+        GroundTruth(path, CATEGORIES).evaluate(detections, ['AP'])
+    with pytest.raises(ValueError, match='needs masks, and this detector gives none'):
+        GroundTruth(data, CATEGORIES, masks=True).evaluate(detections, metric='segm')
+    with pytest.raises(ValueError, match='the annotations have none'):
+        GroundTruth(data, CATEGORIES).evaluate(detections, metric='segm')
+    with pytest.raises(ValueError, match="unknown metric 'boxes'"):
+        GroundTruth(data, CATEGORIES).evaluate(detections, metric='boxes')
+
+
+def test_fewer_categories_than_the_file_has():
+    """A subset of LVIS's: what images say of the others is no matter."""
+    data, detections = make_world(np.random.default_rng(0), federated=True)
+    some = Categories(bases=CATEGORIES.bases, novels=CATEGORIES.novels[:1])
+    every = GroundTruth(data, CATEGORIES, federated=True).evaluate(detections)
+    got = GroundTruth(data, some, federated=True).evaluate(
+        detections.select(detections.labels < some.num_all)
+    )
+    assert 0 < got['bbox_AP50'] != every['bbox_AP50']
+
+
+def test_goes_to_another_process():
+    """A dataset is sent to the workers of a data loader, with what it has indexed."""
+    data, detections = make_world(np.random.default_rng(0))
+    truth = GroundTruth(data, CATEGORIES)
+    want = truth.evaluate(detections)
+    assert pickle.loads(pickle.dumps(truth)).evaluate(detections) == want
