@@ -11,7 +11,6 @@ import argparse
 import json
 import pathlib
 import sys
-import types
 from typing import TYPE_CHECKING
 
 from . import runtime
@@ -84,10 +83,11 @@ def load_regions(args: argparse.Namespace, truth: 'GroundTruth') -> 'dict[int, n
         ValueError: another format, or other images.
     """
     if args.proposals is not None:
-        from .oake.images import load_proposals
+        from .data.proposals import load_proposals
 
-        images = [types.SimpleNamespace(id=i) for i in truth.images_in_file_order]
-        return load_proposals(args.proposals, images, not args.file_order)  # type: ignore[arg-type]
+        sizes = truth.sizes_wh()
+        ids = truth.images_in_file_order
+        return load_proposals(args.proposals, ids, [sizes[i] for i in ids], not args.file_order)
     if args.dump is not None:
         from .dp.dump import Dump
 

@@ -13,10 +13,10 @@ import torch
 
 from oadp import proposals
 from oadp.config import load_config
+from oadp.data.proposals import load_proposals
 from oadp.dp import build_detector
 from oadp.dp.checkpoints import load_detector
 from oadp.mini.dataset import write_dataset
-from oadp.oake.images import ImageInfo, load_proposals
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ROOT / 'configs/mini/rpn.py'
@@ -83,11 +83,8 @@ def test_extraction_reads_them(folder: pathlib.Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(folder)
     proposals.main(arguments('all.pkl'))
     images = json.loads((folder / 'shuffled.json').read_text())['images']
-    infos = [
-        ImageInfo(id=i['id'], file=pathlib.Path(i['file_name']), size_wh=(i['width'], i['height']))
-        for i in images
-    ]
-    by_id = load_proposals('all.pkl', infos, True)
+    sizes = [(image['width'], image['height']) for image in images]
+    by_id = load_proposals('all.pkl', [image['id'] for image in images], sizes, True)
     for image_id, boxes in zip(sorted(map(_id, images)), read(folder / 'all.pkl'), strict=True):
         np.testing.assert_array_equal(by_id[image_id], boxes)
 

@@ -4,19 +4,15 @@ Only the annotation file's list of images is kept: the annotations beside it, wh
 at a time, would take gigabytes.
 """
 
-__all__ = ['DATASET_TYPES', 'ImageInfo', 'load_images', 'load_proposals']
+__all__ = ['DATASET_TYPES', 'ImageInfo', 'load_images']
 
 import dataclasses
 import os
 import pathlib
 from typing import Any
 
-import numpy as np
-
-from .. import compat
 from ..annotation_file import read_images
 from ..data.annotation_lists import Need, image_name
-from ..data.proposal_checks import check_proposals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,30 +69,3 @@ def load_images(
 
 def _has_size(image: dict[str, Any]) -> bool:
     return image.get('width') is not None and image.get('height') is not None
-
-
-def load_proposals(
-    file: str | os.PathLike, images: list[ImageInfo], is_sorted: bool
-) -> dict[int, np.ndarray]:
-    """Read the proposals of a split.
-
-    Args:
-        file: pickled list of (n, 5) float arrays: xyxy in pixels of the image, objectness.
-        images: of the split, in the order of its annotation file.
-        is_sorted: the list is in the order of ascending image id, instead of that of ``images``.
-
-    Returns:
-        (n, 5) float32 arrays by image id.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a list, not as long as there are images, or boxes that are not of
-            these images.
-    """
-    file = pathlib.Path(file)
-    if not file.is_file():
-        raise FileNotFoundError(f'{file}: no such file of proposals (README, "Proposals")')
-    arrays = compat.load_pickled_arrays(file)
-    ids, sizes = [i.id for i in images], [i.size_wh for i in images]
-    checked = check_proposals(file, arrays, ids, sizes, is_sorted)
-    return dict(zip(sorted(ids) if is_sorted else ids, checked, strict=True))

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from ..boxes import is_large_enough
 from ..data.images import read_pil_image
-from ..data.proposal_checks import outside
+from ..data.proposals import load_proposals, outside
 from .crops import EXPAND_MODES, ExpandMode, expand, outside_masks
 from .encoder import ImageEncoder
-from .images import ImageInfo, load_proposals
+from .images import ImageInfo
 from .pixels import clip_transform, to_tensor
 from .task import CutPixels, Inputs, Sample, Task, Uncut
 
@@ -74,7 +74,12 @@ class Objects(Task):
         return cls(
             encoder,
             cut_on_device,
-            proposals=load_proposals(proposal_file, images, proposal_sorted),
+            proposals=load_proposals(
+                proposal_file,
+                [image.id for image in images],
+                [image.size_wh for image in images],
+                proposal_sorted,
+            ),
             expand_mode=expand_mode,
             max_num=DRY_RUN_PROPOSALS if is_dry_run else None,
         )

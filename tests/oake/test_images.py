@@ -1,9 +1,7 @@
 """Lists of images and proposals, and what is said of wrong ones."""
 
 import json
-import pickle
 
-import numpy as np
 import pytest
 
 from oadp.oake import images
@@ -67,39 +65,3 @@ def test_missing_files_name_the_readme(write, tmp_path):
         images.load_images(tmp_path / 'none.json', tmp_path)
     with pytest.raises(FileNotFoundError, match='README'):
         images.load_images(write({'images': []}), tmp_path / 'none')
-    with pytest.raises(FileNotFoundError, match='Proposals'):
-        images.load_proposals(tmp_path / 'none.pkl', [], True)
-
-
-INFOS = [images.ImageInfo(i, None, None) for i in (7, 3, 5)]  # type: ignore[arg-type]
-
-
-def proposals_file(tmp_path, content):
-    file = tmp_path / 'proposals.pkl'
-    file.write_bytes(pickle.dumps(content))
-    return file
-
-
-def test_order_of_proposals(tmp_path):
-    arrays = [np.full((k, 5), k, dtype=np.float64) for k in range(3)]
-    file = proposals_file(tmp_path, arrays)
-    by_id = images.load_proposals(file, INFOS, is_sorted=True)
-    assert {i: len(a) for i, a in by_id.items()} == {3: 0, 5: 1, 7: 2}
-    by_id = images.load_proposals(file, INFOS, is_sorted=False)
-    assert {i: len(a) for i, a in by_id.items()} == {7: 0, 3: 1, 5: 2}
-    assert by_id[5].dtype == np.float32
-
-
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        ([np.zeros((1, 5))] * 2, 'proposals of 2 images, but the annotation file has 3'),
-        ([np.zeros((1, 4))] * 3, r'image 3: expected an \(n, 5\).*found \(1, 4\)'),
-        ([None] * 3, 'found NoneType'),
-        (dict(a=1), 'expected a list'),
-        ([print] * 3, 'expected a pickle of NumPy arrays'),
-    ],
-)
-def test_bad_proposals(tmp_path, content, message):
-    with pytest.raises(ValueError, match=message):
-        images.load_proposals(proposals_file(tmp_path, content), INFOS, is_sorted=True)

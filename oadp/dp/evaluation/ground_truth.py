@@ -110,6 +110,15 @@ class GroundTruth:
         """Ids of the images, ascending."""
         return self._image_ids.tolist()
 
+    def sizes_wh(self) -> dict[int, tuple[int, int] | None]:
+        """Return width and height in pixels by image id; None where the file does not say."""
+        return {
+            image_id: (info['width'], info['height'])
+            if {'width', 'height'} <= info.keys()
+            else None
+            for image_id, info in zip(self.image_ids, self._infos, strict=True)
+        }
+
     @property
     def limits(self) -> tuple[int, ...]:
         """Numbers of detections considered, by the protocol."""

@@ -1,10 +1,10 @@
-"""The check that a list of proposals passes before crops are made of them.
+"""Read a list of proposals, and check that they are of its images before crops are made of them.
 
 A list in another order has the right length: each image then gets the boxes of another one. What
 gives it away are boxes that reach outside of their images.
 """
 
-__all__ = ['check_proposals', 'outside']
+__all__ = ['check_proposals', 'load_proposals', 'outside']
 
 import os
 import pathlib
@@ -13,10 +13,39 @@ from typing import Any
 
 import numpy as np
 
+from ..compat import load_pickled_arrays
+
 OVERHANG_PIXELS = 2.0
 OVERHANG_RATIO = 0.01
 """How far a box may reach beyond an edge of its image: so many pixels, or this part of the side if
 that is more. Rescaling and rounding to float16 move a box by less."""
+
+
+def load_proposals(
+    file: str | os.PathLike,
+    image_ids: Sequence[int],
+    sizes_wh: Sequence[tuple[int, int] | None],
+    is_sorted: bool,
+) -> dict[int, np.ndarray]:
+    """Read the proposals of a split.
+
+    Args:
+        file: pickled list of (k, 5) float arrays: xyxy in pixels of the image, objectness.
+        image_ids, sizes_wh, is_sorted: see :func:`check_proposals`.
+
+    Returns:
+        (k, 5) float32 arrays by image id.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: see :func:`check_proposals`.
+    """
+    file = pathlib.Path(file)
+    if not file.is_file():
+        raise FileNotFoundError(f'{file}: no such file of proposals (README, "Proposals")')
+    checked = check_proposals(file, load_pickled_arrays(file), image_ids, sizes_wh, is_sorted)
+    ids = sorted(image_ids) if is_sorted else image_ids
+    return dict(zip(ids, checked, strict=True))
 
 
 def check_proposals(

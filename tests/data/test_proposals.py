@@ -8,8 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oadp.data.proposal_checks import check_proposals, outside
-from oadp.oake.images import ImageInfo, load_proposals
+from oadp.data.proposals import check_proposals, load_proposals, outside
 
 IDS = [7, 3, 5]
 SIZES = [(640, 480), (100, 100), (300, 200)]
@@ -100,9 +99,8 @@ def _array(rows, dtype):
 def test_any_list_is_read_or_named(tmp_path: pathlib.Path, content, is_sorted):
     file = tmp_path / 'p.pkl'
     file.write_bytes(pickle.dumps(content))
-    infos = [ImageInfo(i, tmp_path, size) for i, size in zip(IDS, SIZES, strict=True)]
     try:
-        by_id = load_proposals(file, infos, is_sorted)
+        by_id = load_proposals(file, IDS, SIZES, is_sorted)
     except ValueError as e:
         assert type(e) is ValueError and 'p.pkl' in str(e)
         return
@@ -110,3 +108,42 @@ def test_any_list_is_read_or_named(tmp_path: pathlib.Path, content, is_sorted):
         assert by_id[i].dtype == np.float32 and by_id[i].shape[1:] == (5,)
         if np.isfinite(by_id[i]).all():
             assert not outside(by_id[i][:, :4], size).any()
+
+
+def test_missing_proposals_name_the_readme(tmp_path):
+    with pytest.raises(FileNotFoundError, match='Proposals'):
+        load_proposals(tmp_path / 'none.pkl', [], [], True)
+
+
+UNKNOWN = (7, 3, 5), (None, None, None)
+
+
+def proposals_file(tmp_path, content):
+    file = tmp_path / 'proposals.pkl'
+    file.write_bytes(pickle.dumps(content))
+    return file
+
+
+def test_order_of_proposals(tmp_path):
+    arrays = [np.full((k, 5), k, dtype=np.float64) for k in range(3)]
+    file = proposals_file(tmp_path, arrays)
+    by_id = load_proposals(file, *UNKNOWN, is_sorted=True)
+    assert {i: len(a) for i, a in by_id.items()} == {3: 0, 5: 1, 7: 2}
+    by_id = load_proposals(file, *UNKNOWN, is_sorted=False)
+    assert {i: len(a) for i, a in by_id.items()} == {7: 0, 3: 1, 5: 2}
+    assert by_id[5].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ([np.zeros((1, 5))] * 2, 'proposals of 2 images, but the annotation file has 3'),
+        ([np.zeros((1, 4))] * 3, r'image 3: expected an \(n, 5\).*found \(1, 4\)'),
+        ([None] * 3, 'found NoneType'),
+        (dict(a=1), 'expected a list'),
+        ([print] * 3, 'expected a pickle of NumPy arrays'),
+    ],
+)
+def test_bad_proposals(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        load_proposals(proposals_file(tmp_path, content), *UNKNOWN, is_sorted=True)
