@@ -9,7 +9,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from oadp import Detector, detect
+from oadp import Detector, detect, visualize
 from oadp.detect import image_ids, main
 
 CONFIG = ['oadp_ov_coco.py', 'oadp_ov_coco.pth', '--device', 'cpu']
@@ -153,13 +153,15 @@ def test_images_whose_drawing_is_out_of_the_ordinary(thin, tmp_path):
 def test_whatever_fails_at_one_image_the_others_are_done(
     thin, tmp_path, monkeypatch, error, sentence
 ):
-    draw = detect.draw
+    draw = visualize.draw
+    errors = [error]
 
     def fail_at_the_first(image, detections):
-        monkeypatch.setattr(detect, 'draw', draw)
-        raise error
+        if errors:
+            raise errors.pop()
+        return draw(image, detections)
 
-    monkeypatch.setattr(detect, 'draw', fail_at_the_first)
+    monkeypatch.setattr(visualize, 'draw', fail_at_the_first)
     detector = Detector.from_checkpoint(*CONFIG[:2], device='cpu')
     paths = [pathlib.Path(p) for p in PICTURES]
     [fault] = detect.detect_all(detector, paths, tmp_path, 0.0, 5, False)

@@ -16,7 +16,7 @@ from image_kinds import UNREADABLE
 
 gradio = pytest.importorskip('gradio', reason='the extra `web` is not installed')
 
-from oadp import Detector, web  # noqa: E402
+from oadp import Detector, visualize, web  # noqa: E402
 from oadp.web import Page, build_page, find_examples, launch, parse_args  # noqa: E402
 
 PICTURE = 'data/coco/val2017/000000440669.jpg'
@@ -125,8 +125,8 @@ def test_too_little_memory_is_a_sentence(page, monkeypatch):
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
         )
 
-    monkeypatch.setattr(web, 'draw', fail)
-    with pytest.raises(gradio.Error, match='Too little memory'):
+    monkeypatch.setattr(visualize, 'draw', fail)
+    with pytest.raises(gradio.Error, match='out of memory'):
         page.detect(PICTURE, '', 0.9)
 
 

@@ -244,6 +244,11 @@ def read_annotations(
         FileNotFoundError: no such file.
         ValueError: not such a file; all faults are listed.
     """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'{path}: no such annotation file; `python -m oadp.build_annotations` makes those of '
+            'COCO and LVIS (README, "Annotations")'
+        )
     data = read_json(path)
     if not isinstance(data, dict):
         raise ValueError(not_an_object(path, type(data).__name__))

@@ -12,7 +12,6 @@ import functools
 import io
 import logging
 import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -102,11 +101,6 @@ class _OpenVocabularyDataset:
 
     def _read(self, ann_file: str) -> tuple[dict[str, Any], AnnotationColumns]:
         """Read the file before mmdet does, whose classes believe what they find in it."""
-        if not pathlib.Path(ann_file).is_file():
-            raise FileNotFoundError(
-                f'{ann_file}: no such annotation file; `python -m oadp.build_annotations` makes '
-                'those of COCO and LVIS (README, "Annotations")'
-            )
         needs = {'annotations', 'size', 'box', self._name_key}
         if self._with_masks and not self.test_mode:
             needs.add('mask')

@@ -123,14 +123,16 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     return trainer
 
 
-def _wrong_counts(trainer: Mapping[str, Any]) -> Iterator[str]:
-    """Numbers of things that must be whole, and at least 1 or 0."""
+def _wrong_counts(trainer: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with numbers that must be whole; whole floats become integers in place."""
     for key, lowest in _COUNTS.items():
         section, _, name = key.partition('.')
         settings = trainer.get(section)
-        if not isinstance(settings, Mapping) or settings.get(name) is None:
+        if not isinstance(settings, dict) or settings.get(name) is None:
             continue
         value = settings[name]
+        if isinstance(value, float) and value.is_integer():  # 4e4 is a usual way to write a number
+            settings[name] = value = int(value)
         if type(value) is not int or not (value >= lowest or (key, value) == _NEVER_SAVE):
             yield f'{key} is {value!r}; expected a whole number of at least {lowest}'
 

@@ -59,7 +59,7 @@ def case(request, thin, golden, tmp_path):
     case.dataset = build_dataset(case.config, 'val')
     case.results = detect(case)
     data['annotations'] = make_objects(case)
-    for image in data['images']:
+    for image in data['images'] if 'lvis' in name else ():
         present = {a['category_id'] for a in data['annotations'] if a['image_id'] == image['id']}
         image['neg_category_ids'] = sorted({*range(0, 1203, 5)} - present)
         image['not_exhaustive_category_ids'] = []

@@ -7,7 +7,7 @@ import tokenizers
 from oadp.categories import get_categories
 from oadp.clip_model import load_clip, tokenize
 from oadp.inference.onnx_text import OnnxTextEmbedder, clean_text
-from oadp.prompts.vild import embed_names
+from oadp.prompts.ensemble import embed_names
 
 STRANGE = [
     '',

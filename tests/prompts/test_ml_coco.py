@@ -54,10 +54,13 @@ def write_split(name, count, texts, generator):
     pairs = labels.nonzero().tolist()
     names = [*BASES, *NOVELS]
     data = {
-        'images': [{'id': i} for i in range(count)],
+        'images': [
+            {'id': i, 'file_name': f'{i}.jpg', 'width': 64, 'height': 64} for i in range(count)
+        ],
         'categories': [{'id': i, 'name': n} for i, n in enumerate(names)],
         'annotations': [
-            {'id': i, 'image_id': a, 'category_id': c} for i, (a, c) in enumerate(pairs)
+            {'id': i, 'image_id': a, 'category_id': c, 'bbox': [0, 0, 9, 9]}
+            for i, (a, c) in enumerate(pairs)
         ],
     }
     with open(f'{name}.json', 'w') as f:

@@ -166,7 +166,7 @@ def test_faults_are_named(tmp_path):
     path = write(data, tmp_path / 'instances.json')
     with pytest.raises(FileNotFoundError, match='build_annotations'):
         GroundTruth(tmp_path / 'no.json', CATEGORIES)
-    with pytest.raises(ValueError, match=r"lacks 1 of 8 categories, such as \['w'\]"):
+    with pytest.raises(ValueError, match="categories of the set.*'w'"):
         GroundTruth(path, Categories(CATEGORIES.bases, (*CATEGORIES.novels, 'w')))
     with pytest.raises(ValueError, match=r'lacks 1 of 2 images, such as \[999\]'):
         GroundTruth(path, CATEGORIES, image_ids=[3, 999])
