@@ -27,10 +27,10 @@ import numpy as np
 import torch
 
 from oadp.categories import get_categories
-from oadp.config import dump_config, load_config, to_plain
-from oadp.detector import Detector
+from oadp.data.drawing import draw
 from oadp.dp import build_detector
-from oadp.visualize import draw
+from oadp.inference.torch_detector import Detector
+from oadp.utils.config import dump_config, load_config, to_plain
 
 DIMENSION = 512  # of CLIP's embeddings
 WIDTH, HEIGHT = 1333, 800  # pixels of the picture: no resizing

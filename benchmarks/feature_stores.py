@@ -17,7 +17,7 @@ import time
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from oadp.features import Store, open_store
+from oadp.data.features.stores import Store, open_store
 
 BOXES, DIM = 800, 512
 

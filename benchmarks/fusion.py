@@ -22,10 +22,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from oadp.categories import Categories, get_categories
-from oadp.dp.dump import Dump, DumpMeta, DumpWriter, Record
 from oadp.dp.evaluation import GroundTruth
-from oadp.dp.fusion import FusionParameters, fuse_scores
-from oadp.dp.search import FusionSearch
+from oadp.dp.fusion.records import Dump, DumpMeta, DumpWriter, Record
+from oadp.dp.fusion.scores import FusionParameters, fuse_scores
+from oadp.dp.fusion.trial import FusionSearch
 
 TEMPERATURE = 0.01
 NMS = dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=300)

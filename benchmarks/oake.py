@@ -25,19 +25,19 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from oadp.clip_model import import_clip
-from oadp.features import open_store
+from oadp.clip.precision import PRECISIONS, resolve_precision
+from oadp.clip.weights import import_clip
+from oadp.data.features.stores import open_store
 from oadp.oake.blocks import Blocks
-from oadp.oake.command import default_batch_size
 from oadp.oake.encoder import MEAN, OUTSIDE, STD, ImageEncoder
 from oadp.oake.extraction import Options, Split, extract
 from oadp.oake.globals import Globals
-from oadp.oake.images import ImageInfo
+from oadp.oake.image_list import ImageInfo
 from oadp.oake.objects import Objects
-from oadp.oake.precision import PRECISIONS, resolve_precision
 from oadp.oake.ranks import Ranks
+from oadp.oake.run import default_batch_size
 from oadp.oake.task import Task
-from oadp.runtime import World
+from oadp.utils.runtime import World
 
 RESOLUTION, PATCH, DIM = 224, 32, 512  # ViT-B/32
 COCO_IMAGES, COCO_PROPOSALS = 118_287 + 5_000, 800

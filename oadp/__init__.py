@@ -13,7 +13,7 @@ __version__ = '0.1.0'
 def __getattr__(name: str) -> Any:
     # OpenCV comes with the detector, so it is looked up when someone asks for it.
     if name == 'Detector':
-        from .inference.detector import Detector
+        from oadp.inference.detector import Detector
 
         return Detector
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -13,18 +13,18 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
-from . import runtime
-from .atomic import atomic_write
-from .config import add_config_arguments, load_config
-from .utils.command import ArgumentParser, run
-from .utils.output_names import check_file
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import add_config_arguments, load_config
+from oadp.utils.files import atomic_write
+from oadp.utils.output_names import check_file
 
 _MIN_WIDTH = 140  # columns of the tables where the output is a file or a pipe
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .dp.evaluation import GroundTruth
+    from oadp.dp.evaluation import GroundTruth
 
 DRY_RUN_IMAGES = 4  # as many as oadp.dp.test has results of
 
@@ -83,13 +83,13 @@ def load_regions(args: argparse.Namespace, truth: 'GroundTruth') -> 'dict[int, n
         ValueError: another format, or other images.
     """
     if args.proposals is not None:
-        from .data.proposals import load_proposals
+        from oadp.data.proposals import load_proposals
 
         sizes = truth.sizes_wh()
         ids = truth.images_in_file_order
         return load_proposals(args.proposals, ids, [sizes[i] for i in ids], not args.file_order)
     if args.dump is not None:
-        from .dp.dump import Dump
+        from oadp.dp.fusion.records import Dump
 
         dump = Dump(args.dump)
         return {i: dump.read(i).boxes.numpy() for i in truth.image_ids}
@@ -100,10 +100,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from rich.console import Console
 
-    from .dp.evaluation import GroundTruth
-    from .dp.evaluation.analysis import analyze
-    from .dp.evaluation.files import read_results
-    from .dp.evaluation.report import draw_figure, tables
+    from oadp.dp.evaluation import GroundTruth
+    from oadp.dp.evaluation.analysis import analyze
+    from oadp.dp.evaluation.files import read_results
+    from oadp.dp.evaluation.report import draw_figure, tables
 
     figure = args.out or args.results.with_suffix('.analysis.png')
     for path in (figure, figure.with_suffix('.json')):

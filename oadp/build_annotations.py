@@ -18,12 +18,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from . import runtime
-from .annotation_file import AnnotationFile
-from .atomic import atomic_write
-from .categories import Categories, get_categories
-from .utils.command import ArgumentParser, run
-from .utils.output_names import check_file
+from oadp.categories import Categories, get_categories
+from oadp.data.annotations.file import AnnotationFile
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.files import atomic_write
+from oadp.utils.output_names import check_file
 
 DATASETS = {
     'coco': ('coco/annotations', {'instances_train2017': False, 'instances_val2017': True}),

@@ -9,9 +9,9 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from . import runtime
-from .config import add_config_arguments, load_config
-from .utils.command import ArgumentParser, run
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import add_config_arguments, load_config
 
 _LICENCE = pathlib.Path(__file__).parent.parent / 'LICENSE'
 """This project's own, in a checkout."""
@@ -51,8 +51,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, write the folder and upload it if asked for."""
     args = parse_args(argv)
-    from .inference import hub
-    from .inference.bundle import write_bundle
+    from oadp.inference import hub
+    from oadp.inference.bundle import write_bundle
 
     logger = runtime.get_logger()
     if args.push is not None:

@@ -11,11 +11,11 @@ import rich.console
 import rich.markup
 import rich.table
 
-from .annotation_file import AnnotationFile
-from .categories import get_categories
-from .data.annotation_checks import Report
-from .data.image_files import check_image_files
-from .utils.command import ArgumentParser, run
+from oadp.categories import get_categories
+from oadp.data.annotations.checks import Report
+from oadp.data.annotations.file import AnnotationFile
+from oadp.data.annotations.image_files import check_image_files
+from oadp.utils.command import ArgumentParser, run
 
 _FILE_WIDTH = 1000  # characters: in a file or a pipe no line of the table is broken
 _NEEDS = ('annotations', 'any_name', 'box', 'size')

@@ -16,18 +16,18 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import runtime
-from .atomic import atomic_write
-from .clip.files import CLIP_PATH
-from .config import add_config_arguments, load_config
-from .progress import Progress
-from .utils.command import ArgumentParser, run
-from .utils.output_names import check_apart, check_folder, output_stems
+from oadp.clip.files import CLIP_PATH
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import add_config_arguments, load_config
+from oadp.utils.files import atomic_write
+from oadp.utils.output_names import check_apart, check_folder, output_stems
+from oadp.utils.progress import Progress
 
 if TYPE_CHECKING:
     import supervision
 
-    from .detector import Detector
+    from oadp.inference.torch_detector import Detector
 
 DRY_RUN_IMAGES = 2
 RESULTS = 'detections.json'
@@ -99,8 +99,8 @@ def detect_all(
     Returns:
         What went wrong, a sentence an image.
     """
-    from .data.images import read_image
-    from .visualize import draw, save_drawing
+    from oadp.data.drawing import draw, save_drawing
+    from oadp.data.images import read_image
 
     folder.mkdir(parents=True, exist_ok=True)
     results, faults = [], []
@@ -129,7 +129,7 @@ def detect_all(
 
 def _log_fault(path: pathlib.Path, error: Exception) -> str:
     """Log why an image could not be done, and return that as a sentence."""
-    from .utils.memory import is_out_of_memory
+    from oadp.utils.memory import is_out_of_memory
 
     if is_out_of_memory(error):
         cause = 'too little memory for this image; try another --device, or a smaller image'
@@ -181,7 +181,7 @@ def check_detector_arguments(parser: argparse.ArgumentParser, args: argparse.Nam
 
 def load_detector(args: argparse.Namespace) -> Detector:
     """Build the detector of a command; errors are those of ``Detector``."""
-    from .detector import Detector
+    from oadp.inference.torch_detector import Detector
 
     if is_exported(args):
         return Detector.from_onnx(args.config, device=args.device, clip=args.clip)
@@ -250,7 +250,7 @@ def _positive(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns: the exit status, 1 if any picture is missing from the output."""
     args = parse_args(argv)
-    from .data.images import find_images
+    from oadp.data.images import find_images
 
     paths, faults = find_images(args.images)
     for fault in faults:
@@ -272,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _names(args: argparse.Namespace) -> list[str] | None:
-    from .vocabulary import parse_names, read_names
+    from oadp.inference.vocabulary import parse_names, read_names
 
     if args.vocabulary_file is not None:
         return read_names(args.vocabulary_file)

@@ -17,7 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .utils.command import ArgumentParser, run
+from oadp.utils.command import ArgumentParser, run
 
 _PACKAGES = (
     'torch',
@@ -78,7 +78,7 @@ def _check_requirements() -> list[str]:
 
 
 def _ops() -> str:
-    from . import compat
+    from oadp import compat
 
     whose = compat.ops_in_use()
     note = '' if whose == 'mmcv-full' else ' (mmcv-full has none compiled; make install OPS=1)'
@@ -99,7 +99,7 @@ def _device() -> str:
 
 
 def _clip() -> str:
-    from .clip_model import import_clip
+    from oadp.clip.weights import import_clip
 
     import_clip()
     return 'imports'
@@ -133,7 +133,7 @@ def _show_installation(console: Console) -> list[str]:
 
 def _show_files(console: Console) -> int:
     """Prints the table of data and weights; returns how many of its rows are incomplete."""
-    from .layout import layout, state_of
+    from oadp.data.required_files import layout, state_of
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column('data and weights', overflow='fold')

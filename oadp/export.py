@@ -10,9 +10,9 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from . import runtime
-from .config import add_config_arguments, load_config
-from .utils.command import ArgumentParser, run
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import add_config_arguments, load_config
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,11 +73,11 @@ def _side(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, load the detector and write the files."""
     args = parse_args(argv)
-    from .clip_model import CLIP_PATH, load_clip
-    from .detector import TorchDetector
-    from .inference.onnx_export import export_detector, export_text_encoder, import_onnx
-    from .inference.onnx_files import text_path, tokenizer_path, vocabulary_path
-    from .inference.preprocessing import Preprocessing
+    from oadp.clip.weights import CLIP_PATH, load_clip
+    from oadp.inference.onnx_export import export_detector, export_text_encoder, import_onnx
+    from oadp.inference.onnx_files import text_path, tokenizer_path, vocabulary_path
+    from oadp.inference.preprocessing import Preprocessing
+    from oadp.inference.torch_detector import TorchDetector
 
     import_onnx()
     config = load_config(args.config, args.override)

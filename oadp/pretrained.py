@@ -17,10 +17,10 @@ import sys
 import urllib.error
 import urllib.request
 
-from . import runtime
-from .clip.files import CLIP_PATH, OPENAI_SHA256
-from .progress import Progress
-from .utils.command import ArgumentParser, run
+from oadp.clip.files import CLIP_PATH, OPENAI_SHA256
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.progress import Progress
 
 TIMEOUT = 10  # seconds without an answer or a byte
 ATTEMPTS = 5  # connections in a row that may break off before the run gives up

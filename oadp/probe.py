@@ -14,17 +14,17 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import runtime
-from .atomic import atomic_write
-from .config import add_config_arguments, load_config, to_plain
-from .utils.command import ArgumentParser, run
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import add_config_arguments, load_config, to_plain
+from oadp.utils.files import atomic_write
 
 if TYPE_CHECKING:
     import rich.table
 
-    from .categories import Categories
-    from .dp.evaluation import GroundTruth
-    from .dp.evaluation.probe import Tally
+    from oadp.categories import Categories
+    from oadp.dp.evaluation import GroundTruth
+    from oadp.dp.evaluation.probe import Tally
 
 DRY_RUN_IMAGES = 4
 
@@ -87,7 +87,7 @@ def _feature_dataset(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def feature_sources(config: Mapping[str, Any], split: str) -> dict[str, Any]:
     """Return where the config's CLIP features of a split are, by kind; empty where it has none."""
-    from .dp.pipelines import LoadCLIPFeatures
+    from oadp.dp.data.pipelines import LoadCLIPFeatures
 
     pipeline = _feature_dataset(config['trainer']['dataloader']['dataset'])['pipeline']
     for step in pipeline:
@@ -99,7 +99,7 @@ def feature_sources(config: Mapping[str, Any], split: str) -> dict[str, Any]:
 
 def open_truth(config: Mapping[str, Any], number: int | None) -> 'GroundTruth':
     """Open the annotations, of the first images alone where a number is given."""
-    from .dp.evaluation import GroundTruth
+    from oadp.dp.evaluation import GroundTruth
 
     truth = GroundTruth.from_config(config)
     number = DRY_RUN_IMAGES if runtime.dry_run() else number
@@ -112,10 +112,10 @@ def probe_checkpoint(
     config: dict[str, Any], checkpoint: pathlib.Path, truth: 'GroundTruth'
 ) -> 'dict[str, Tally]':
     """Probe the heads of a trained detector."""
-    from .dp import build_dataset
-    from .dp.checkpoints import load_detector
-    from .dp.evaluation.probe import probe_detector
-    from .dp.loaders import build_val_loader
+    from oadp.dp import build_dataset
+    from oadp.dp.data.loaders import build_val_loader
+    from oadp.dp.engine.checkpoints import load_detector
+    from oadp.dp.evaluation.probe import probe_detector
 
     dataloader = config['validator']['dataloader']
     dataloader['dataset']['max_images'] = len(truth.image_ids)
@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from rich.console import Console
 
-    from .dp.evaluation.probe import probe_features, prompts_of
+    from oadp.dp.evaluation.probe import probe_features, prompts_of
 
     config = split_config(load_config(args.config, args.override), args.split, args.annotations)
     truth = open_truth(config, args.images)

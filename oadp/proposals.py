@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from . import runtime
-from .annotation_file import read_images
-from .atomic import atomic_write
-from .config import add_config_arguments, load_config, to_plain
-from .data.annotation_lists import image_name
-from .progress import Progress
-from .utils.command import ArgumentParser, run
-from .utils.output_names import check_file
+from oadp.data.annotations.file import read_images
+from oadp.data.annotations.lists import image_name
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import add_config_arguments, load_config, to_plain
+from oadp.utils.files import atomic_write
+from oadp.utils.output_names import check_file
+from oadp.utils.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ class ImageList:
     ) -> None:
         from mmdet.datasets.pipelines import Compose
 
-        from .dp.pipelines import with_own_reader
+        from oadp.dp.data.pipelines import with_own_reader
 
         if not annotations.is_file():
             raise FileNotFoundError(
@@ -71,7 +71,7 @@ class ImageList:
         image = self.images[i]
         name = image_name(image)
         info = dict(filename=name, height=image['height'], width=image['width'])
-        from .dp.pipelines import naming_image
+        from oadp.dp.data.pipelines import naming_image
 
         with naming_image(self._folder / name):
             return self._pipeline(
@@ -135,7 +135,7 @@ def write_proposals(
     import torch
     from mmcv.parallel import collate
 
-    from .dp.inference import gather
+    from oadp.dp.engine.predict import gather
 
     indices = range(world.rank, len(images), world.size)
     loader = torch.utils.data.DataLoader(
@@ -215,7 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     inputs = (args.config, args.checkpoint, args.annotations)
     check_file('--out', args.out, ('.pkl', '.pickle'), inputs)
-    from .dp.checkpoints import load_detector
+    from oadp.dp.engine.checkpoints import load_detector
 
     with runtime.launch() as world:
         config = load_config(args.config, args.override)

@@ -21,21 +21,16 @@ import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import runtime
-from .config import load_config
-from .detect import (
-    add_detector_arguments,
-    check_detector_arguments,
-    is_exported,
-    load_detector,
-)
-from .utils.command import ArgumentParser, run
-from .utils.errors import describe_error, find_cause, is_user_error
+from oadp.detect import add_detector_arguments, check_detector_arguments, is_exported, load_detector
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import load_config
+from oadp.utils.errors import describe_error, find_cause, is_user_error
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .detector import Detector
+    from oadp.inference.torch_detector import Detector
 
 MAX_UPLOAD = 20  # megabytes
 MAX_PIXELS = 50_000_000  # of a picture; a small file can unfold to a very large one
@@ -102,8 +97,8 @@ class Page:
             gradio.Error: no picture, an unreadable or too large one, or words that are no
                 vocabulary. The page shows it.
         """
-        from .data.images import read_image
-        from .visualize import draw
+        from oadp.data.drawing import draw
+        from oadp.data.images import read_image
 
         start = time.perf_counter()
         if path is None:
@@ -138,7 +133,7 @@ class Page:
         return drawn, summary, rows
 
     def _detector_for(self, words: str) -> Detector:
-        from .vocabulary import clean_names, parse_names
+        from oadp.inference.vocabulary import clean_names, parse_names
 
         if not words.strip():
             return self._detector
@@ -242,7 +237,7 @@ def launch(blocks: Any, host: str, port: int, **kwargs: Any) -> None:
 
 def find_examples(folder: pathlib.Path) -> list[pathlib.Path]:
     """A few pictures of the validation set, where it is there."""
-    from .data.images import SUFFIXES
+    from oadp.data.images import SUFFIXES
 
     if not folder.is_dir():
         return []

@@ -91,7 +91,7 @@ def _thin_folder(golden: pathlib.Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def _write_thin_config(base: pathlib.Path, path: pathlib.Path) -> None:
-    from oadp.config import load_config, to_plain
+    from oadp.utils.config import load_config, to_plain
 
     config = to_plain(load_config(base))
     roi_head = {

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from oadp.categories import Categories
-from oadp.dp.dump import DumpMeta, DumpWriter, Record
+from oadp.dp.fusion.records import DumpMeta, DumpWriter, Record
 
 CATEGORIES = Categories(bases=('ant', 'bee', 'cow', 'dog'), novels=('eel', 'fly', 'gnu'))
 NMS = dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=300)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oadp import clip_model
+from oadp.clip import weights as clip_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESOLUTION, PATCH, DIM = 40, 8, 16

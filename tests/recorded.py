@@ -55,8 +55,8 @@ def detector_figures(root: pathlib.Path, lvis: bool) -> dict[str, Any]:
     """Losses of three forwards, gradient norms and detections of the tests' small detector."""
     from training_world import make_world
 
-    from oadp.config import load_config
     from oadp.dp import build_detector
+    from oadp.utils.config import load_config
 
     config = load_config(make_world(root, lvis))
     config.model.train_cfg.rpn.sampler.num = config.model.train_cfg.rcnn.sampler.num = 1000000
@@ -139,13 +139,13 @@ def feature_figures(root: pathlib.Path, kind: str) -> dict[str, Any]:
     """The records that an extraction of the tests' small images writes, by split and image."""
     from oake_world import CONFIGS, make_clip, make_small_world
 
-    from oadp.config import load_config
-    from oadp.features import open_store
-    from oadp.oake import command
+    from oadp.data.features.stores import open_store
+    from oadp.oake import run as command
     from oadp.oake.blocks import Blocks
     from oadp.oake.globals import Globals
     from oadp.oake.objects import Objects
-    from oadp.runtime import World
+    from oadp.utils.config import load_config
+    from oadp.utils.runtime import World
 
     make_small_world(root)
     clip = make_clip()

@@ -8,9 +8,9 @@ from PIL import Image
 from training_world import CATEGORY_IDS, NAMES, make_world
 
 from oadp import analyze
-from oadp.config import load_config
 from oadp.dp.evaluation import GroundTruth
 from oadp.dp.evaluation.files import read_results, write_results
+from oadp.utils.config import load_config
 
 
 @pytest.fixture(scope='module')

@@ -9,7 +9,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from oadp import Detector, detect, visualize
+from oadp import Detector, detect
+from oadp.data import drawing as visualize
 from oadp.detect import image_ids, main
 
 CONFIG = ['oadp_ov_coco.py', 'oadp_ov_coco.pth', '--device', 'cpu']

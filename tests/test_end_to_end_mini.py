@@ -10,12 +10,12 @@ import sys
 import pytest
 import torch
 
-from oadp.config import load_config
-from oadp.features import check, open_store
+from oadp.data.features.stores import check, open_store
+from oadp.data.prompt_files import load_prompts
 from oadp.mini.results import METRICS, SETTINGS
 from oadp.mini.run import SMALL, stages
 from oadp.mini.shapes import BASES, NOVELS
-from oadp.prompts.files import load_prompts
+from oadp.utils.config import load_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 DIM = 64  # of the embeddings

@@ -6,8 +6,8 @@ import torch
 from training_world import NAMES, make_world
 
 from oadp import probe
-from oadp.config import load_config
 from oadp.dp import build_detector
+from oadp.utils.config import load_config
 
 
 @pytest.fixture(scope='module')

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from oadp import proposals
-from oadp.config import load_config
 from oadp.data.proposals import load_proposals
 from oadp.dp import build_detector
-from oadp.dp.checkpoints import load_detector
+from oadp.dp.engine.checkpoints import load_detector
 from oadp.mini.dataset import write_dataset
+from oadp.utils.config import load_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ROOT / 'configs/mini/rpn.py'

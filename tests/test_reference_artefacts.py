@@ -11,13 +11,14 @@ from oake_world import make_small_world
 from reference_world import make_reference_world, write_oake_configs
 from training_world import DIM
 
-from oadp import features, runtime
 from oadp.compat import load_tensors
-from oadp.config import load_config
+from oadp.data.features import stores as features
 from oadp.dp import build_detector, test, train
-from oadp.oake import command
+from oadp.oake import run as command
 from oadp.oake.globals import Globals
 from oadp.oake.objects import Objects
+from oadp.utils import runtime
+from oadp.utils.config import load_config
 
 
 @pytest.fixture(scope='module')
@@ -151,7 +152,7 @@ def test_their_checkpoint_to_start_from(trained, here):
 
 def test_their_run_is_resumed(trained, here):
     """From the step after, with the momentum of the optimiser."""
-    from oadp.dp.training import prepare
+    from oadp.dp.engine.run import prepare
 
     data = save_as_they_do('theirs.py', here / 'run.pth', trained)
     config = load_config(

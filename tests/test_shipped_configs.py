@@ -6,7 +6,7 @@ from typing import Any
 import mmcv
 import pytest
 
-from oadp.config import load_config, to_plain
+from oadp.utils.config import load_config, to_plain
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs'

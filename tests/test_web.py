@@ -16,7 +16,8 @@ from image_kinds import UNREADABLE
 
 gradio = pytest.importorskip('gradio', reason='the extra `web` is not installed')
 
-from oadp import Detector, visualize, web  # noqa: E402
+from oadp import Detector, web  # noqa: E402
+from oadp.data import drawing as visualize  # noqa: E402
 from oadp.web import Page, build_page, find_examples, launch, parse_args  # noqa: E402
 
 PICTURE = 'data/coco/val2017/000000440669.jpg'
@@ -101,7 +102,7 @@ def test_paths_of_the_server_are_not_shown(
 
 
 def test_names_are_counted_before_they_are_cleaned(page, monkeypatch):
-    monkeypatch.setattr('oadp.vocabulary.clean_names', None)
+    monkeypatch.setattr('oadp.inference.vocabulary.clean_names', None)
     with pytest.raises(gradio.Error, match='50000 names; this page takes 300'):
         page.detect(PICTURE, 'mug,' * 50_000, 0.3)
 

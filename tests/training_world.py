@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oadp.config import dump_config, load_config
-from oadp.features import open_store
+from oadp.data.features.stores import open_store
+from oadp.utils.config import dump_config, load_config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BASES, NOVELS = ('cat', 'dog', 'cow'), ('fox', 'owl')

@@ -30,10 +30,10 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # a checkout need not be installed
 
-from oadp import runtime  # noqa: E402
 from oadp.categories import get_categories  # noqa: E402
-from oadp.config import OverrideAction, load_config  # noqa: E402
+from oadp.utils import runtime  # noqa: E402
 from oadp.utils.command import ArgumentParser, run  # noqa: E402
+from oadp.utils.config import OverrideAction, load_config  # noqa: E402
 from oadp.utils.search_arguments import add_search_arguments  # noqa: E402
 
 POLL_SECONDS = 2
@@ -116,7 +116,7 @@ def make_experiment(args: argparse.Namespace, command: str, folder: pathlib.Path
     """An NNI experiment on this machine that is yet to be started."""
     from nni.experiment import Experiment, launcher
 
-    from oadp.dp.fusion import RANGES
+    from oadp.dp.fusion.scores import RANGES
 
     # NNI gives its server three seconds to answer; a busy machine takes longer.
     launcher._check_rest_server = functools.partial(
@@ -221,8 +221,13 @@ def main(argv: list[str] | None = None) -> None:
     dump_dir = check_environment(args.port)
     work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
     config = load_config(args.config, args.override)
-    from oadp.dp.fusion import FusionParameters
-    from oadp.dp.fusion_setting import evaluate_setting, open_search, print_result, write_json
+    from oadp.dp.fusion.scores import FusionParameters
+    from oadp.dp.fusion.setting import (
+        evaluate_setting,
+        open_search,
+        print_result,
+        write_json,
+    )
 
     # What is to be beaten, and a test of the inputs before anything is started.
     default = evaluate_setting(

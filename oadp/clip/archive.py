@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..compat.safe_arrays import unpickle
+from oadp.compat.safe_arrays import unpickle
 
 _DTYPES = {
     'DoubleStorage': torch.float64,

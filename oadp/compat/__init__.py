@@ -2,7 +2,7 @@
 
 Those packages are no longer maintained, and a detector of their time is what users of this project
 plug into. Each adapter is one small function that says what breaks without it. Nothing happens at
-import: ``oadp.dp`` calls ``install()`` before it imports mmdet, ``oadp.clip_model`` calls
+import: ``oadp.dp`` calls ``install()`` before it imports mmdet, ``oadp.clip.weights`` calls
 ``prepare_clip()`` before it imports clip. On the stack of the paper's authors (torch 1.12, mmcv-full
 1.7.0, mmdet 2.25) the adapters find nothing to do.
 """
@@ -20,7 +20,7 @@ __all__ = [
     'wrap_distributed',
 ]
 
-from .adapters import install, ops_in_use, prepare_clip, quiet_imports
-from .distributed import sync_bn_to_bn, wrap_distributed
-from .loading import load_pickled_arrays, load_tensors
-from .reference_configs import translate_config, translate_location
+from oadp.compat.adapters import install, ops_in_use, prepare_clip, quiet_imports
+from oadp.compat.distributed import sync_bn_to_bn, wrap_distributed
+from oadp.compat.loading import load_pickled_arrays, load_tensors
+from oadp.compat.reference_configs import translate_config, translate_location

@@ -95,7 +95,7 @@ def _adapt_mmcv_ops() -> None:
     if 'mmcv._ext' in sys.modules:
         return
     if importlib.util.find_spec('mmcv._ext') is None:
-        from . import ops
+        from oadp.compat import ops
 
         sys.modules['mmcv._ext'] = ops
         mmcv._ext = ops
@@ -127,7 +127,7 @@ def _adapt_checkpoint_loading() -> None:
     """
     from mmcv.runner import CheckpointLoader
 
-    from .loading import add_safe_globals, load_tensors
+    from oadp.compat.loading import add_safe_globals, load_tensors
 
     def load_from_local(filename: str, map_location: Any = None) -> Any:
         return load_tensors(os.fspath(filename), map_location)
@@ -137,7 +137,7 @@ def _adapt_checkpoint_loading() -> None:
 
 
 def _adapt_parallel() -> None:
-    from .distributed import adapt_parallel
+    from oadp.compat.distributed import adapt_parallel
 
     adapt_parallel()
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from .safe_arrays import PlainDtype, SafeArray, admit_arrays, scalar, unpickle
+from oadp.compat.safe_arrays import PlainDtype, SafeArray, admit_arrays, scalar, unpickle
 
 _NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 """Where NumPy 1 and NumPy 2 say that arrays are made; either reads the other's files."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compat import load_pickled_arrays
+from oadp.compat import load_pickled_arrays
 
 OVERHANG_PIXELS = 2.0
 OVERHANG_RATIO = 0.01

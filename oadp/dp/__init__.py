@@ -15,24 +15,25 @@ import importlib
 import sys
 from typing import Any
 
-_BUILDERS = {'build_dataset': 'datasets', 'build_detector': 'build'}
+_BUILDERS = {'build_dataset': 'oadp.dp.data.datasets', 'build_detector': 'oadp.dp.build'}
 """The functions that the package offers, and their modules."""
 
 
 @functools.cache
 def register() -> None:
     """Register the modules with mmdet and todd. Further calls do nothing."""
-    from ..compat import install, quiet_imports
+    from oadp.compat import install, quiet_imports
 
     install()
     with quiet_imports():
-        from . import classifiers, datasets, detectors, heads, losses, pipelines, roi_heads  # noqa: F401
+        from oadp.dp.data import datasets, pipelines  # noqa: F401
+        from oadp.dp.models import classifiers, detectors, heads, losses, roi_heads  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:
     if name in _BUILDERS:
         register()
-        return getattr(importlib.import_module(f'.{_BUILDERS[name]}', __name__), name)
+        return getattr(importlib.import_module(_BUILDERS[name]), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

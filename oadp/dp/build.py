@@ -12,10 +12,10 @@ from mmdet.models import DETECTORS
 from mmdet.models import build_detector as build_mmdet_detector
 from torch import nn
 
-from ..categories import get_categories
-from ..compat import sync_bn_to_bn
-from ..config import to_plain
-from .detectors import ViLD
+from oadp.categories import get_categories
+from oadp.compat import sync_bn_to_bn
+from oadp.dp.models.detectors import ViLD
+from oadp.utils.config import to_plain
 
 
 def build_detector(config: Mapping[str, Any]) -> nn.Module:

@@ -3,10 +3,10 @@
 import argparse
 import pathlib
 
-from .. import runtime
-from ..config import add_config_arguments, load_config
-from ..utils.command import ArgumentParser, run
-from . import register
+from oadp.dp import register
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import add_config_arguments, load_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,11 +49,11 @@ def main(argv: list[str] | None = None) -> None:
     check_dump(args, root := runtime.dump_dir())
     config = load_config(args.config, args.override)
     register()
-    from .checkpoints import load_detector
-    from .datasets import build_dataset
-    from .dumping import dump_dataset
-    from .fusion import FusionParameters
-    from .testing import check_destinations, evaluate, set_fusion
+    from oadp.dp.data.datasets import build_dataset
+    from oadp.dp.engine.checkpoints import load_detector
+    from oadp.dp.evaluation.outputs import check_destinations, evaluate, set_fusion
+    from oadp.dp.fusion.record_dataset import dump_dataset
+    from oadp.dp.fusion.scores import FusionParameters
 
     fusion = None if args.fusion is None else FusionParameters.from_text(args.fusion)
     with runtime.launch() as world:

@@ -17,19 +17,19 @@ import argparse
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from .. import runtime
-from ..categories import get_categories
-from ..config import add_config_arguments, load_config
-from ..utils.command import ArgumentParser, run
-from ..utils.search_arguments import add_search_arguments
-from . import register
+from oadp.categories import get_categories
+from oadp.dp import register
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import add_config_arguments, load_config
+from oadp.utils.search_arguments import add_search_arguments
 
 if TYPE_CHECKING:
-    from .fusion import FusionParameters
+    from oadp.dp.fusion.scores import FusionParameters
 
 
 def _parameters(text: str | None, trial: str | None, world: runtime.World) -> FusionParameters:
-    from .fusion import FusionParameters
+    from oadp.dp.fusion.scores import FusionParameters
 
     if text is not None:
         return FusionParameters.from_text(text)
@@ -73,7 +73,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = load_config(args.config, args.override)
     register()
-    from .fusion_setting import evaluate_setting, open_search, print_result, write_json
+    from oadp.dp.fusion.setting import (
+        evaluate_setting,
+        open_search,
+        print_result,
+        write_json,
+    )
 
     work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
     trial, logger = runtime.nni_trial(), runtime.get_logger()

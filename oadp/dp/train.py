@@ -3,10 +3,10 @@
 import argparse
 import pathlib
 
-from .. import runtime
-from ..config import add_config_arguments, dump_config, load_config
-from ..utils.command import ArgumentParser, run
-from . import register
+from oadp.dp import register
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import add_config_arguments, dump_config, load_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     config = load_config(args.config, args.override)
     register()
-    from .training import prepare
+    from oadp.dp.engine.run import prepare
 
     work_dir = pathlib.Path('work_dirs/dry_run' if runtime.dry_run() else 'work_dirs', args.name)
     with runtime.launch() as world:

@@ -75,9 +75,9 @@ def write_bundle(
     """
     from safetensors.torch import save_file
 
-    from ..categories import get_categories
-    from ..config import dump_config, to_plain
-    from ..detector import TorchDetector
+    from oadp.categories import get_categories
+    from oadp.inference.torch_detector import TorchDetector
+    from oadp.utils.config import dump_config, to_plain
 
     folder = pathlib.Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

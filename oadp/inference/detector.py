@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..categories import Categories
-from ..data.images import Image, to_array
-from ..vocabulary import PromptRows, clean_names, loosen
+from oadp.categories import Categories
+from oadp.data.images import Image, to_array
+from oadp.inference.vocabulary import PromptRows, clean_names, loosen
 
 if TYPE_CHECKING:
     import supervision
@@ -116,7 +116,7 @@ class Detector(abc.ABC):
             FileNotFoundError: the config, the checkpoint or a prompt file is not there.
             ValueError: the checkpoint is not one of this config.
         """
-        from ..detector import TorchDetector
+        from oadp.inference.torch_detector import TorchDetector
 
         return TorchDetector.load(config, checkpoint, device=device, clip=clip, cache=cache)
 
@@ -146,7 +146,7 @@ class Detector(abc.ABC):
             ValueError: not a file of ``oadp.export``, or a device that is not there.
             ImportError: ``onnxruntime`` is not installed.
         """
-        from .onnx_detector import OnnxDetector
+        from oadp.inference.onnx_detector import OnnxDetector
 
         return OnnxDetector.load(path, device=device, clip=clip, cache=cache, threads=threads)
 
@@ -172,11 +172,11 @@ class Detector(abc.ABC):
             ConnectionError: the hub cannot be reached, or has no such bundle.
             ImportError: ``huggingface_hub`` is not installed.
         """
-        from .bundle import WEIGHTS, read_bundle
+        from oadp.inference.bundle import WEIGHTS, read_bundle
 
         folder = pathlib.Path(name)
         if not folder.is_dir():
-            from .hub import fetch
+            from oadp.inference.hub import fetch
 
             folder = fetch(os.fspath(name), revision)
         weights = folder / WEIGHTS

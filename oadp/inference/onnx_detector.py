@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .detector import Detector, Found
-from .masks import paste_masks
-from .onnx_files import (
+from oadp.inference.detector import Detector, Found
+from oadp.inference.masks import paste_masks
+from oadp.inference.onnx_files import (
     HEADS,
     Vocabulary,
     open_session,
@@ -21,8 +21,8 @@ from .onnx_files import (
     text_path,
     vocabulary_path,
 )
-from .onnx_text import OnnxTextEmbedder
-from .preprocessing import Preprocessing
+from oadp.inference.onnx_text import OnnxTextEmbedder
+from oadp.inference.preprocessing import Preprocessing
 
 Inputs = dict[str, np.ndarray]
 
@@ -133,7 +133,7 @@ class _ClipEmbedder:
     def __call__(self, names: Sequence[str]) -> Any:
         if self._embedder is None:
             try:
-                from ..text_embedder import TextEmbedder
+                from oadp.inference.text_embedder import TextEmbedder
             except ImportError as e:
                 raise ImportError(
                     f'no embeddings of {list(names)}: they need torch and CLIP, or a text encoder '

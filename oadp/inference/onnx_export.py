@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .. import __version__
-from ..atomic import atomic_write
-from ..clip_model import CLIP_PATH, import_clip
-from ..detector import TorchDetector
-from ..dp.export.graph import DetectionGraph
-from ..prompts.templates import VILD
-from ..prompts.text_encoder import encode_continuations
-from .onnx_files import Vocabulary, vocabulary_path, write_metadata
-from .preprocessing import Preprocessing
+from oadp import __version__
+from oadp.clip.text import encode_continuations
+from oadp.clip.weights import CLIP_PATH, import_clip
+from oadp.dp.export.graph import DetectionGraph
+from oadp.inference.onnx_files import Vocabulary, vocabulary_path, write_metadata
+from oadp.inference.preprocessing import Preprocessing
+from oadp.inference.torch_detector import TorchDetector
+from oadp.prompts.templates import VILD
+from oadp.utils.files import atomic_write
 
 MIN_OPSET = 16
 """The first whose RoiAlign counts pixels by their centres."""

@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import atomic_write
-from ..categories import Categories
-from ..vocabulary import PromptRows
+from oadp.categories import Categories
+from oadp.inference.vocabulary import PromptRows
+from oadp.utils.files import atomic_write
 
 FORMAT = 1
 """Of the metadata and the vocabulary file; raised when older readers would misread them."""

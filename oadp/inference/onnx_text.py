@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .onnx_files import open_session, read_metadata, text_path, tokenizer_path
+from oadp.inference.onnx_files import open_session, read_metadata, text_path, tokenizer_path
 
 BATCH_SIZE = 256  # sentences
 

@@ -1,7 +1,7 @@
 """Run the embedded benchmark: ``python -m oadp.mini``."""
 
-from ..utils.command import run
-from .run import main
+from oadp.mini.run import main
+from oadp.utils.command import run
 
 if __name__ == '__main__':
     run('oadp.mini', main)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..prompts.templates import VILD
-from .scene import Scene
-from .shapes import SYNONYMS
+from oadp.mini.scene import Scene
+from oadp.mini.shapes import SYNONYMS
+from oadp.prompts.templates import VILD
 
 VISIBLE = 0.6
 """Least visible fraction of an object's box for the object to count as shown by a crop."""

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..atomic import atomic_write
-from ..progress import Progress
-from ..utils.command import ArgumentParser, run
-from .scene import Scene, draw_scene
-from .settings import NUM_TRAIN, NUM_VAL
-from .shapes import BASES, NOVELS
+from oadp.mini.scene import Scene, draw_scene
+from oadp.mini.settings import NUM_TRAIN, NUM_VAL
+from oadp.mini.shapes import BASES, NOVELS
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.files import atomic_write
+from oadp.utils.progress import Progress
 
 ROOT = pathlib.Path('data/mini')
 NOVEL_SHARE = 0.14

@@ -17,17 +17,17 @@ import numpy as np
 import supervision as sv
 from PIL import Image
 
-from .. import runtime
-from ..atomic import atomic_write
-from ..config import load_config
-from ..data.images import read_image
-from ..dp import build_dataset
-from ..dp.checkpoints import load_detector
-from ..dp.inference import predict
-from ..dp.loaders import build_val_loader
-from ..utils.command import ArgumentParser, run
-from ..utils.output_names import check_file
-from ..visualize import draw, to_detections
+from oadp.data.drawing import draw, to_detections
+from oadp.data.images import read_image
+from oadp.dp import build_dataset
+from oadp.dp.data.loaders import build_val_loader
+from oadp.dp.engine.checkpoints import load_detector
+from oadp.dp.engine.predict import predict
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import load_config
+from oadp.utils.files import atomic_write
+from oadp.utils.output_names import check_file
 
 OVERLAP = 0.5
 """IoU from which two detections count as detections of one object, whatever their classes."""

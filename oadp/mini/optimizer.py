@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .settings import TeacherSettings
+from oadp.mini.settings import TeacherSettings
 
 MAX_NORM = 1.0  # of the gradient
 

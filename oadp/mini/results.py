@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from ..atomic import atomic_write
+from oadp.utils.files import atomic_write
 
 SETTINGS = {'none': 'no distillation', 'vild': 'ViLD (objects)', 'oadp': 'OADP (+ blocks, image)'}
 """Configs under ``configs/mini/`` and their names in the table."""

@@ -13,10 +13,10 @@ import time
 
 from rich.console import Console
 
-from ..utils.command import ArgumentParser
-from .results import SETTINGS, collect, tabulate
-from .settings import NUM_TRAIN, NUM_VAL, TeacherSettings
-from .stages import Runner, Stage, StageError
+from oadp.mini.results import SETTINGS, collect, tabulate
+from oadp.mini.settings import NUM_TRAIN, NUM_VAL, TeacherSettings
+from oadp.mini.stages import Runner, Stage, StageError
+from oadp.utils.command import ArgumentParser
 
 DATA = pathlib.Path('data/mini')
 WORK = pathlib.Path('work_dirs/mini')

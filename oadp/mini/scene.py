@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from .shapes import draw_shape
+from oadp.mini.shapes import draw_shape
 
 SIZES = ((160, 160), (176, 160), (160, 176))
 """Widths and heights of images, in pixels. Multiples of 16, so that batches need little padding."""

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ..atomic import atomic_write
-from ..config import load_config, to_plain
+from oadp.utils.config import load_config, to_plain
+from oadp.utils.files import atomic_write
 
 POLL = 0.5  # seconds
 HEARTBEAT = 30.0  # seconds between progress lines without a terminal

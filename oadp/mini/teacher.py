@@ -18,18 +18,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip_model import encode_texts, import_clip, save_clip_archive, tokenize
-from ..progress import Progress
-from ..prompts.templates import VILD
-from ..runtime import get_logger
-from ..utils.command import ArgumentParser, run
-from ..utils.output_names import check_file
-from .captions import NEAREST, Caption, Crop, cut_crops, cut_windows, sample_crops, write_caption
-from .dataset import Split, draw_split
-from .optimizer import TeacherOptimizer
-from .scene import Scene
-from .settings import TeacherSettings
-from .shapes import BASES, NOVELS
+from oadp.clip.weights import encode_texts, import_clip, save_clip_archive, tokenize
+from oadp.mini.captions import (
+    NEAREST,
+    Caption,
+    Crop,
+    cut_crops,
+    cut_windows,
+    sample_crops,
+    write_caption,
+)
+from oadp.mini.dataset import Split, draw_split
+from oadp.mini.optimizer import TeacherOptimizer
+from oadp.mini.scene import Scene
+from oadp.mini.settings import TeacherSettings
+from oadp.mini.shapes import BASES, NOVELS
+from oadp.prompts.templates import VILD
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.output_names import check_file
+from oadp.utils.progress import Progress
+from oadp.utils.runtime import get_logger
 
 OUT = pathlib.Path('pretrained/mini/clip.pt')
 

@@ -6,9 +6,9 @@ import argparse
 import importlib
 from collections.abc import Sequence
 
-from .. import runtime
-from ..config import add_config_arguments, load_config
-from ..utils.command import ArgumentParser
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser
+from oadp.utils.config import add_config_arguments, load_config
 
 _TASKS = {'globals': 'Globals', 'blocks': 'Blocks', 'objects': 'Objects'}
 """Kinds of features, which are the modules' names, and the classes in them."""
@@ -33,7 +33,7 @@ def main(kind: str, argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status, 1 where an image failed."""
     args = parse_args(kind, argv)
     config = load_config(args.config, args.override)
-    from .command import run
+    from oadp.oake.run import run
 
     task = getattr(importlib.import_module(f'.{kind}', __package__), _TASKS[kind])
     with runtime.launch() as world:

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from .reader import Chunk
+from oadp.oake.reader import Chunk
 
 _MAX_WAITING = 4  # batches' worth of inputs that may wait for others of their size
 

@@ -6,8 +6,8 @@
 __all__ = ['Blocks']
 
 if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
-    from ..utils.command import run
-    from .arguments import main
+    from oadp.oake.arguments import main
+    from oadp.utils.command import run
 
     run('oadp.oake.blocks', lambda: main('blocks'))
 
@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.images import read_pil_image
-from . import pyramid
-from .images import ImageInfo
-from .pixels import clip_transform, to_tensor
-from .task import CutPixels, Inputs, Sample, Task
+from oadp.data.images import read_pil_image
+from oadp.oake import pyramid
+from oadp.oake.image_list import ImageInfo
+from oadp.oake.pixels import clip_transform, to_tensor
+from oadp.oake.task import CutPixels, Inputs, Sample, Task
 
 
 class Blocks(Task):

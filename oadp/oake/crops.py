@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..boxes import expand_to_square, shift_into, sizes
+from oadp.data.boxes import expand_to_square, shift_into, sizes
 
 ExpandMode = Literal['ADAPTIVE', 'LONGEST_EDGE', 'CONSTANT', 'RECTANGLE']
 EXPAND_MODES: tuple[ExpandMode, ...] = get_args(ExpandMode)

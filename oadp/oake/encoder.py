@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .attention import attend
-from .linear import Linear
+from oadp.oake.attention import attend
+from oadp.oake.linear import Linear
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

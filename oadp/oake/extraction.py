@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ..features import Store, check
-from ..utils.memory import is_out_of_memory
-from .batches import Batch, Batcher, halve
-from .encoder import ImageEncoder
-from .images import ImageInfo
-from .meter import Meter
-from .ranks import Ranks
-from .reader import Chunk, Failure, read
-from .resample import upload
-from .task import Task
-from .writer import Writer
+from oadp.data.features.stores import Store, check
+from oadp.oake.batches import Batch, Batcher, halve
+from oadp.oake.encoder import ImageEncoder
+from oadp.oake.image_list import ImageInfo
+from oadp.oake.meter import Meter
+from oadp.oake.ranks import Ranks
+from oadp.oake.reader import Chunk, Failure, read
+from oadp.oake.resample import upload
+from oadp.oake.task import Task
+from oadp.oake.writer import Writer
+from oadp.utils.memory import is_out_of_memory
 
 _MAX_CHUNK = 32  # inputs that a thread cuts at a time, 5 MB at 224 pixels
 

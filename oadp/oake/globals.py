@@ -6,18 +6,18 @@
 __all__ = ['Globals']
 
 if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
-    from ..utils.command import run
-    from .arguments import main
+    from oadp.oake.arguments import main
+    from oadp.utils.command import run
 
     run('oadp.oake.globals', lambda: main('globals'))
 
 from torch import Tensor
 
-from ..data.images import MAX_PIXELS, read_pil_image
-from ..features import Record
-from .images import ImageInfo
-from .pixels import to_tensor
-from .task import CutPixels, Sample, Task
+from oadp.data.features.stores import Record
+from oadp.data.images import MAX_PIXELS, read_pil_image
+from oadp.oake.image_list import ImageInfo
+from oadp.oake.pixels import to_tensor
+from oadp.oake.task import CutPixels, Sample, Task
 
 MAX_TOKENS = 1 << 16
 """Patches of an image that are encoded at most; 67 million pixels for ViT-B/32, some 3 GB."""

@@ -6,8 +6,8 @@
 __all__ = ['Objects']
 
 if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
-    from ..utils.command import run
-    from .arguments import main
+    from oadp.oake.arguments import main
+    from oadp.utils.command import run
 
     run('oadp.oake.objects', lambda: main('objects'))
 
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..boxes import is_large_enough
-from ..data.images import read_pil_image
-from ..data.proposals import load_proposals, outside
-from .crops import EXPAND_MODES, ExpandMode, expand, outside_masks
-from .encoder import ImageEncoder
-from .images import ImageInfo
-from .pixels import clip_transform, to_tensor
-from .task import CutPixels, Inputs, Sample, Task, Uncut
+from oadp.data.boxes import is_large_enough
+from oadp.data.images import read_pil_image
+from oadp.data.proposals import load_proposals, outside
+from oadp.oake.crops import EXPAND_MODES, ExpandMode, expand, outside_masks
+from oadp.oake.encoder import ImageEncoder
+from oadp.oake.image_list import ImageInfo
+from oadp.oake.pixels import clip_transform, to_tensor
+from oadp.oake.task import CutPixels, Inputs, Sample, Task, Uncut
 
 DRY_RUN_PROPOSALS = 5  # an image
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from ..runtime import World
+from oadp.utils.runtime import World
 
 _PATIENCE = datetime.timedelta(days=30)
 """Processes are done with their images hours apart, where the machines differ."""

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from .images import ImageInfo
-from .task import Inputs, Task
+from oadp.oake.image_list import ImageInfo
+from oadp.oake.task import Inputs, Task
 
 _POLL = 0.2  # seconds between looks at whether the run goes on
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .pixels import transformed_size
+from oadp.oake.pixels import transformed_size
 
 _CUBIC = -0.5  # Keys' a, as in PIL
 _SUPPORT = 2.0  # half of the kernel's width, in pixels of the smaller of the two images

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..features import Kind, Record
-from .encoder import ImageEncoder
-from .images import ImageInfo
-from .resample import crop_resize, upload
+from oadp.data.features.stores import Kind, Record
+from oadp.oake.encoder import ImageEncoder
+from oadp.oake.image_list import ImageInfo
+from oadp.oake.resample import crop_resize, upload
 
 
 class Inputs(abc.ABC):

@@ -5,7 +5,7 @@ __all__ = ['Writer']
 import collections
 import concurrent.futures
 
-from ..features import Record, Store
+from oadp.data.features.stores import Record, Store
 
 _MAX_WAITING = 8  # records, of at most a few MB each
 

@@ -15,8 +15,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .. import runtime
-from ..utils.command import ArgumentParser, run
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ def read_detpro(path: str | os.PathLike) -> Tensor:
     from torch import Tensor
     from torch.nn import functional
 
-    from .. import compat
+    from oadp import compat
 
     path = pathlib.Path(path)
     if not path.is_file():
@@ -85,7 +85,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from .files import output_path, save_prompts
+    from oadp.data.prompt_files import output_path, save_prompts
 
     out = output_path(args.out)
     embeddings = read_detpro(args.source)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..clip_model import tokenize
-from .templates import VILD
-from .text_encoder import encode_continuations
+from oadp.clip.text import encode_continuations
+from oadp.clip.weights import tokenize
+from oadp.prompts.templates import VILD
 
 BATCH_SIZE = 512  # sentences
 

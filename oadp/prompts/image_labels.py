@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from ..annotation_file import AnnotationFile
-from ..categories import Categories
-from ..features import Store, open_store
-from ..progress import Progress
-from ..runtime import World
+from oadp.categories import Categories
+from oadp.data.annotations.file import AnnotationFile
+from oadp.data.features.stores import Store, open_store
+from oadp.utils.progress import Progress
+from oadp.utils.runtime import World
 
 DRY_RUN_IMAGES = 64
 

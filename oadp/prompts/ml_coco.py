@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from .. import runtime
-from ..categories import get_categories
-from ..config import OverrideAction, load_config, to_plain
-from ..runtime import World
-from ..utils.command import ArgumentParser, run
+from oadp.categories import get_categories
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.config import OverrideAction, load_config, to_plain
+from oadp.utils.runtime import World
 
 DEFAULT_CONFIG = pathlib.Path('configs/prompts/ml_coco.py')
 _PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not the training's
@@ -25,11 +25,11 @@ def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, f
     """Train by a loaded config and write the prompt file. Returns the history of losses and mAP."""
     import torch
 
-    from ..clip_model import load_clip
-    from .files import output_path, save_prompts
-    from .image_labels import read_image_labels
-    from .multi_label import MultiLabelPrompts
-    from .multi_label_training import MultiLabelTraining, balance
+    from oadp.clip.weights import load_clip
+    from oadp.data.prompt_files import output_path, save_prompts
+    from oadp.prompts.image_labels import read_image_labels
+    from oadp.prompts.multi_label import MultiLabelPrompts
+    from oadp.prompts.multi_label_training import MultiLabelTraining, balance
 
     dry_run = runtime.dry_run()
     settings = {k: v for k, v in to_plain(config).items() if k not in _PATHS}

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..clip_model import tokenize
-from .text_encoder import encode_continuations
+from oadp.clip.text import encode_continuations
+from oadp.clip.weights import tokenize
 
 
 def spell(name: str) -> str:

@@ -18,14 +18,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .. import compat, runtime
-from ..atomic import atomic_write
-from ..categories import Categories
-from ..losses import asymmetric_loss
-from ..progress import Progress
-from ..runtime import World
-from .image_labels import ImageLabels, macro_map
-from .multi_label import MultiLabelPrompts
+from oadp import compat
+from oadp.categories import Categories
+from oadp.prompts.image_labels import ImageLabels, macro_map
+from oadp.prompts.multi_label import MultiLabelPrompts
+from oadp.utils import runtime
+from oadp.utils.files import atomic_write
+from oadp.utils.losses import asymmetric_loss
+from oadp.utils.progress import Progress
+from oadp.utils.runtime import World
 
 VALIDATION_BATCH = 4096  # images
 _FREE_SETTINGS = ('epochs', 'log_interval', 'checkpoint_interval')  # may change on the way

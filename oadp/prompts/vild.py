@@ -9,12 +9,12 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from .. import runtime
-from ..categories import get_categories
-from ..clip.files import CLIP_PATH
-from ..progress import Progress
-from ..utils.command import ArgumentParser, run
-from .templates import VILD
+from oadp.categories import get_categories
+from oadp.clip.files import CLIP_PATH
+from oadp.prompts.templates import VILD
+from oadp.utils import runtime
+from oadp.utils.command import ArgumentParser, run
+from oadp.utils.progress import Progress
 
 DRY_RUN_NAMES = 5
 
@@ -46,9 +46,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from ..clip_model import load_clip
-    from .ensemble import embed_names
-    from .files import output_path, save_prompts
+    from oadp.clip.weights import load_clip
+    from oadp.data.prompt_files import output_path, save_prompts
+    from oadp.prompts.ensemble import embed_names
 
     names = sorted({name for key in args.categories for name in get_categories(key).all_})
     if runtime.dry_run():

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .errors import describe_error, find_cause, format_traceback, is_user_error
+from oadp.utils.errors import describe_error, find_cause, format_traceback, is_user_error
 
 TRACEBACK = 'OADP_TRACEBACK'
 INTERRUPTED = 130  # the exit status after Ctrl-C, as shells give it

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from ..compat import quiet_imports
+from oadp.compat import quiet_imports
 
 with quiet_imports():
     import todd

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from oadp import clip_model
+from oadp.clip import weights as clip_model
 from oadp.clip.archive import is_archive, read_archive
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*torch.jit:DeprecationWarning')

@@ -152,7 +152,7 @@ def test_todd_does_not_evaluate_the_environment(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('DRY_RUN', value)
-    result = run('import oadp.config, oadp.runtime; print(oadp.runtime.dry_run())')
+    result = run('import oadp.config, oadp.utils.runtime; print(oadp.utils.runtime.dry_run())')
     assert result.stdout.strip() == str(value != 'False'), result.stderr
 
 

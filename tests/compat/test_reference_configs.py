@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from oadp.compat import translate_config, translate_location
-from oadp.config import load_config, to_plain
+from oadp.utils.config import load_config, to_plain
 
 DEFAULT = dict(type='PthAccessLayer', task_name='train2017')
 
@@ -85,7 +85,7 @@ def test_on_loading(tmp_path, monkeypatch):
 
 def test_of_mmdet_s_own_config():
     """Which ``load_config`` has not read."""
-    from oadp.dp.pipelines import LoadCLIPFeatures
+    from oadp.dp.data.pipelines import LoadCLIPFeatures
 
     step = LoadCLIPFeatures(default=DEFAULT, blocks=dict(data_root='a'))
     assert repr(step) == 'LoadCLIPFeatures(blocks)'

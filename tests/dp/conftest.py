@@ -8,7 +8,7 @@ import torch
 from todd import Config
 
 import oadp.dp  # noqa: F401  before any test imports mmdet, which needs its adapters
-from oadp.config import load_config
+from oadp.utils.config import load_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMES = ('cat', 'dog', 'cow', 'fox', 'owl')

@@ -8,8 +8,8 @@ import pytest
 from training_world import ROOT, make_world, thin_config
 
 from oadp.compat import load_tensors
-from oadp.config import dump_config
 from oadp.dp import test, train
+from oadp.utils.config import dump_config
 
 DISTILLATION = {
     'box': set(),

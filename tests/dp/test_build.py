@@ -6,8 +6,8 @@ import torch
 from mmcv import Config as MMConfig
 from mmdet.models import build_detector as build_mmdet_detector
 
-from oadp.config import to_plain
 from oadp.dp import build_detector
+from oadp.utils.config import to_plain
 
 
 def test_config_is_left_alone(tiny_config):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from oadp.categories import get_categories
-from oadp.config import load_config
 from oadp.dp import build_detector
+from oadp.utils.config import load_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs' / 'dp').glob('*.py'))

@@ -7,8 +7,8 @@ import pytest
 import torch
 from mmdet.core import BitmapMasks
 
-from oadp.config import load_config
 from oadp.dp import build_detector
+from oadp.utils.config import load_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = ('vild_ov_coco', 'oadp_ov_coco', 'oadp_ov_lvis')

@@ -12,11 +12,11 @@ import torch
 from training_world import BASES, DIM, NOVELS, ROOT, make_world
 
 from oadp.categories import Categories
-from oadp.config import load_config
 from oadp.dp import build_detector, test
-from oadp.dp import testing as test_module
-from oadp.dp.checkpoints import load_detector, load_weights
-from oadp.dp.testing import metrics_file, metrics_table
+from oadp.dp.engine.checkpoints import load_detector, load_weights
+from oadp.dp.evaluation import outputs as test_module
+from oadp.dp.evaluation.outputs import metrics_file, metrics_table
+from oadp.utils.config import load_config
 
 CHECKPOINT = 'work_dirs/run/latest.pth'
 

@@ -10,7 +10,7 @@ import pytest
 from fusion_world import CATEGORIES, make_fusion_world
 
 from oadp.dp import test_nni
-from oadp.dp.fusion import FusionParameters
+from oadp.dp.fusion.scores import FusionParameters
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -9,9 +9,9 @@ import torch
 from training_world import BASES, CATEGORY_IDS, NOVELS, ROOT, make_world, write_json
 
 from oadp.compat import load_tensors
-from oadp.config import load_config, to_plain
 from oadp.dp import train
-from oadp.runtime import World
+from oadp.utils.config import load_config, to_plain
+from oadp.utils.runtime import World
 
 
 @pytest.fixture(scope='module')
@@ -167,7 +167,7 @@ def test_wrong_numbers_are_listed_together(here):
 
 def test_a_loss_that_is_not_finite_stops_the_training(here, monkeypatch):
     """At the third step: the checkpoint of the second one stays the newest."""
-    from oadp.dp.detectors import OADP
+    from oadp.dp.models.detectors import OADP
 
     steps = []
     original = OADP.forward_train
@@ -208,7 +208,7 @@ def test_learning_rate_follows_the_images_of_a_step(
 ):
     import logging
 
-    from oadp.dp.training import _scaled_optimizer
+    from oadp.dp.engine.run import _scaled_optimizer
 
     trainer = load_config(folder / 'ov_coco.py').trainer
     trainer.auto_scale_lr.update(override)
@@ -225,8 +225,8 @@ def test_learning_rate_follows_the_images_of_a_step(
 )
 def test_half_precision_is_switched_by_a_value(here, monkeypatch, fp16, expected: bool):
     """On a GPU; this one is pretended, up to the runner's hooks."""
-    from oadp import runtime
-    from oadp.dp import training
+    from oadp.dp.engine import run as training
+    from oadp.utils import runtime
 
     config = load_config('ov_coco.py', {'.trainer.fp16': fp16, '.trainer.evaluation': None})
     monkeypatch.setattr(torch.nn.Module, 'to', lambda self, *_, **__: self)

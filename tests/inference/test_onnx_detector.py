@@ -17,13 +17,13 @@ import torch
 from conftest import ROOT
 
 from oadp import Detector, export
-from oadp.config import load_config, to_plain
-from oadp.detector import TorchDetector
 from oadp.dp import build_detector
 from oadp.inference.detector import View
 from oadp.inference.onnx_detector import OnnxDetector
 from oadp.inference.onnx_export import export_detector
 from oadp.inference.preprocessing import Preprocessing
+from oadp.inference.torch_detector import TorchDetector
+from oadp.utils.config import load_config, to_plain
 
 NAMES = ('oadp_ov_coco', 'vild_ov_coco', 'oadp_ov_lvis')
 SIZES_WH = ((320, 240), (150, 333), (97, 101))

@@ -5,7 +5,7 @@ import pytest
 import tokenizers
 
 from oadp.categories import get_categories
-from oadp.clip_model import load_clip, tokenize
+from oadp.clip.weights import load_clip, tokenize
 from oadp.inference.onnx_text import OnnxTextEmbedder, clean_text
 from oadp.prompts.ensemble import embed_names
 

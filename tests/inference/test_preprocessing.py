@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from oadp.config import load_config, to_plain
-from oadp.detector import _from_memory
 from oadp.inference.preprocessing import Preprocessing
+from oadp.inference.torch_detector import _from_memory
+from oadp.utils.config import load_config, to_plain
 
 
 def pipeline(**normalize) -> list[dict]:

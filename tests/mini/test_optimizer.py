@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from oadp.clip_model import tokenize
+from oadp.clip.weights import tokenize
 from oadp.mini.optimizer import TeacherOptimizer
 from oadp.mini.settings import TeacherSettings
 from oadp.mini.teacher import build_clip

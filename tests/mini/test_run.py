@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from oadp.config import load_config
 from oadp.mini.results import SETTINGS
 from oadp.mini.run import Scale, stages
+from oadp.utils.config import load_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from oadp.clip_model import load_clip
-from oadp.mini.captions import (
-    Caption,
-    Crop,
-    cut_crops,
-    cut_windows,
-    sample_crops,
-    write_caption,
-)
+from oadp.clip.weights import load_clip
+from oadp.mini.captions import Caption, Crop, cut_crops, cut_windows, sample_crops, write_caption
 from oadp.mini.dataset import Split, draw_split
 from oadp.mini.scene import Scene
 from oadp.mini.settings import TeacherSettings
@@ -117,7 +110,7 @@ def test_accuracy_is_separate_for_base_and_novel_classes() -> None:
 
 def test_every_caption_fits_the_context() -> None:
     # clip.tokenize raises where one does not.
-    from oadp.clip_model import tokenize
+    from oadp.clip.weights import tokenize
 
     longest = max(VILD, key=len)
     names = sorted([*BASES, *NOVELS, *SYNONYMS.values()], key=len)[-3:]

@@ -6,13 +6,13 @@ import pytest
 import torch
 from oake_world import CONFIGS, make_clip, make_small_world
 
-from oadp import runtime
-from oadp.config import load_config
-from oadp.oake import command
+from oadp.oake import run as command
 from oadp.oake.blocks import Blocks
 from oadp.oake.encoder import ImageEncoder
 from oadp.oake.globals import Globals
 from oadp.oake.objects import Objects
+from oadp.utils import runtime
+from oadp.utils.config import load_config
 
 
 @pytest.fixture

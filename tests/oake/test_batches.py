@@ -3,7 +3,7 @@
 import torch
 
 from oadp.oake.batches import Batcher, halve
-from oadp.oake.images import ImageInfo
+from oadp.oake.image_list import ImageInfo
 from oadp.oake.reader import Chunk
 from oadp.oake.task import CutPixels
 

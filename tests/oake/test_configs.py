@@ -3,11 +3,11 @@
 import pytest
 from oake_world import ROOT
 
-from oadp.config import load_config
-from oadp.oake import command
+from oadp.clip.precision import PRECISIONS
+from oadp.oake import run as command
 from oadp.oake.objects import Objects
-from oadp.oake.precision import PRECISIONS
 from oadp.oake.task import Task
+from oadp.utils.config import load_config
 
 FILES = sorted(f for f in (ROOT / 'configs/oake').glob('*.py') if not f.name.startswith('_'))
 

@@ -10,12 +10,12 @@ import torch
 from image_kinds import READABLE, UNREADABLE
 from oake_world import CONFIGS, DIM, NUM_PROPOSALS, SIZES, make_picture, read_all
 
-from oadp import features
+from oadp.data.features import stores as features
 from oadp.oake import pyramid, reader
 from oadp.oake.blocks import Blocks
 from oadp.oake.encoder import ImageEncoder
 from oadp.oake.globals import Globals
-from oadp.oake.images import ImageInfo
+from oadp.oake.image_list import ImageInfo
 from oadp.oake.objects import Objects
 
 pytestmark = pytest.mark.usefixtures('small_world')

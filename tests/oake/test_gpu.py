@@ -8,12 +8,13 @@ import torch
 from oake_world import CONFIGS
 from pretend_gpu import GPU, pretend_gpu
 
-from oadp import features, runtime
-from oadp.config import load_config
-from oadp.oake import command
+from oadp.data.features import stores as features
+from oadp.oake import run as command
 from oadp.oake.blocks import Blocks
 from oadp.oake.globals import Globals
 from oadp.oake.objects import Objects
+from oadp.utils import runtime
+from oadp.utils.config import load_config
 
 TASKS = dict(globals=Globals, blocks=Blocks, objects=Objects)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from oake_world import CONFIGS
 
-from oadp import features
+from oadp.data.features import stores as features
 
 CASES = {**CONFIGS, 'objects_coco': CONFIGS['objects'], 'objects_lvis': 'configs/oake/objects_lvis.py'}  # fmt: skip
 del CASES['objects']

@@ -9,7 +9,7 @@ import time
 import pytest
 from oake_world import CONFIGS, ROOT, read_all
 
-from oadp import features
+from oadp.data.features import stores as features
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('small_world')]
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))

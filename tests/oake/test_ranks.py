@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from oadp.oake.ranks import Ranks
-from oadp.runtime import World
+from oadp.utils.runtime import World
 
 
 @pytest.mark.parametrize('size', [1, 2, 3, 8])

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from oadp.oake.images import ImageInfo
+from oadp.oake.image_list import ImageInfo
 from oadp.oake.reader import Failure, read
 from oadp.oake.task import CutPixels, Sample
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from oadp.clip_model import import_clip, save_clip_archive
+from oadp.clip.weights import import_clip, save_clip_archive
 
 
 @pytest.fixture(scope='session')

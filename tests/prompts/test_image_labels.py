@@ -7,9 +7,9 @@ import torch
 
 from oadp.build_annotations import build
 from oadp.categories import Categories
-from oadp.features import open_store
+from oadp.data.features.stores import open_store
 from oadp.prompts.image_labels import macro_map, read_image_labels
-from oadp.runtime import World
+from oadp.utils.runtime import World
 
 CATEGORIES = Categories(bases=('cat', 'dog'), novels=('owl',))
 ALONE = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))

@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from oadp.build_annotations import build
 from oadp.categories import Categories
-from oadp.config import load_config
-from oadp.features import open_store
+from oadp.data.features.stores import open_store
 from oadp.prompts import ml_coco
 from oadp.prompts.multi_label import MultiLabelPrompts
 from oadp.prompts.multi_label_training import MultiLabelTraining
+from oadp.utils.config import load_config
 
 BASES = ('cat', 'dog', 'red_fox', 'owl', 'whale', 'oak tree')
 NOVELS = ('ant', 'river', 'cup')

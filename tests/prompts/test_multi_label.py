@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from oadp.clip_model import load_clip, tokenize
-from oadp.losses import asymmetric_loss
+from oadp.clip.weights import load_clip, tokenize
 from oadp.prompts.multi_label import MultiLabelPrompts
+from oadp.utils.losses import asymmetric_loss
 
 NAMES = ['cat', 'traffic_light', 'hot-air_balloon', 'bow_(weapon)']
 

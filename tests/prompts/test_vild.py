@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from oadp.clip_model import encode_texts, load_clip
+from oadp.clip.weights import encode_texts, load_clip
 from oadp.prompts import vild
 from oadp.prompts.ensemble import embed_names
 from oadp.prompts.templates import VILD

@@ -17,7 +17,7 @@ import urllib.request
 import pytest
 from fusion_world import make_fusion_world
 
-from oadp.dp.fusion import RANGES, FusionParameters
+from oadp.dp.fusion.scores import RANGES, FusionParameters
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'nni_dp_test.py'

@@ -7,9 +7,9 @@ import shutil
 import pytest
 import torch
 
-from oadp.atomic import atomic_write
-from oadp.features import open_store
+from oadp.data.features.stores import open_store
 from oadp.utils.disk import naming_full_disk
+from oadp.utils.files import atomic_write
 
 
 def test_the_file_is_named(tmp_path: pathlib.Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from mmcv.utils import Registry
 from torch.utils.data import DataLoader
 
-from oadp.config import load_config
+from oadp.utils.config import load_config
 from oadp.utils.errors import describe_error, find_cause, is_user_error
 
 REGISTRY = Registry('things')

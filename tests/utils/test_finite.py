@@ -5,8 +5,8 @@ import pathlib
 import pytest
 import torch
 
-from oadp.features import open_store
-from oadp.prompts.files import load_prompts
+from oadp.data.features.stores import open_store
+from oadp.data.prompt_files import load_prompts
 from oadp.utils.finite import non_finite, refuse_non_finite
 
 NAN, INF = float('nan'), float('inf')

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .detections import Detections
-from .ground_truth import GroundTruth
-from .matching import Matches, match
-from .metrics import Curves
-from .outcomes import OUTCOMES, Called, Confusion, called, confusions, outcomes
-from .tide import error_costs
+from oadp.dp.evaluation.detections import Detections
+from oadp.dp.evaluation.ground_truth import GroundTruth
+from oadp.dp.evaluation.matching import Matches, match
+from oadp.dp.evaluation.metrics import Curves
+from oadp.dp.evaluation.outcomes import OUTCOMES, Called, Confusion, called, confusions, outcomes
+from oadp.dp.evaluation.tide import error_costs
 
 RECALL_LIMITS = (1, 10, 100, 300)
 """Numbers of detections, of an image and category, at which recall is given."""

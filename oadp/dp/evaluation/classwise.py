@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import rich.table
 
-from .ground_truth import GroundTruth
-from .metrics import Curves
+from oadp.dp.evaluation.ground_truth import GroundTruth
+from oadp.dp.evaluation.metrics import Curves
 
 _FREQUENCY_NAMES = {'r': 'rare', 'c': 'common', 'f': 'frequent'}
 _FIGURES = ('AP', 'AP50', 'AR')

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import supervision as sv
 
-from ...visualize import draw
-from .detections import Detections
-from .ground_truth import GroundTruth
-from .matching import FOUND_IOU, match_image
+from oadp.data.drawing import draw
+from oadp.dp.evaluation.detections import Detections
+from oadp.dp.evaluation.ground_truth import GroundTruth
+from oadp.dp.evaluation.matching import FOUND_IOU, match_image
 
 MISSED_COLOR = sv.Color.from_hex('#2f9e44')
 FALSE_COLOR = sv.Color.from_hex('#e03131')
@@ -27,7 +27,7 @@ def draw_errors(
         image_id: of the image.
 
     Returns:
-        (h', w', 3) uint8 RGB; see :func:`oadp.visualize.draw`.
+        (h', w', 3) uint8 RGB; see :func:`oadp.data.drawing.draw`.
     """
     objects = truth.objects
     rows = np.flatnonzero(objects.images == truth.image_ids.index(image_id))

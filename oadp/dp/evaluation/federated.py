@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .annotations import Objects
-from .detections import Detections
-from .metrics import LVIS_LIMITS
+from oadp.dp.evaluation.annotations import Objects
+from oadp.dp.evaluation.detections import Detections
+from oadp.dp.evaluation.metrics import LVIS_LIMITS
 
 _MAX_PER_IMAGE = LVIS_LIMITS[0]
 

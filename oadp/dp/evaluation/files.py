@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ...atomic import atomic_write
-from ...compat import load_pickled_arrays
-from .detections import Detections
-from .ground_truth import GroundTruth
+from oadp.compat import load_pickled_arrays
+from oadp.dp.evaluation.detections import Detections
+from oadp.dp.evaluation.ground_truth import GroundTruth
+from oadp.utils.files import atomic_write
 
 _ADVICE = 'expected what python -m oadp.dp.test … --out FILE.pkl or --out FILE.json writes'
 

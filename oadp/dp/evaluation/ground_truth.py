@@ -16,12 +16,12 @@ from typing import Any, Literal
 import hotcoco
 import numpy as np
 
-from ...categories import Categories, get_categories
-from ...data.annotation_checks import read_annotations
-from .annotations import read_objects, select_images
-from .detections import Detections
-from .federated import counted_by_lvis, judgement
-from .metrics import (
+from oadp.categories import Categories, get_categories
+from oadp.data.annotations.checks import read_annotations
+from oadp.dp.evaluation.annotations import read_objects, select_images
+from oadp.dp.evaluation.detections import Detections
+from oadp.dp.evaluation.federated import counted_by_lvis, judgement
+from oadp.dp.evaluation.metrics import (
     COCO_LIMITS,
     LVIS_LIMITS,
     Curves,

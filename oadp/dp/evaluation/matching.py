@@ -8,8 +8,8 @@ from typing import NamedTuple
 import hotcoco
 import numpy as np
 
-from .detections import Detections
-from .ground_truth import GroundTruth
+from oadp.dp.evaluation.detections import Detections
+from oadp.dp.evaluation.ground_truth import GroundTruth
 
 FOUND_IOU = 0.5
 """From this IoU on a detection or a proposal covers an object (COCO's AP50)."""

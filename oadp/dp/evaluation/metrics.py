@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...categories import Categories
+from oadp.categories import Categories
 
 COCO_LIMITS = (100, 300, 1000)
 """Numbers of detections considered, of an image and category. As in pycocotools, mAP is computed at

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .matching import NEAR_IOU, Matches
+from oadp.dp.evaluation.matching import NEAR_IOU, Matches
 
 OUTCOMES = (
     'never proposed',

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...boxes import any_overlap
-from ...progress import Progress
-from ..classifiers import load_prompts
-from ..inference import unpack
-from .ground_truth import GroundTruth
-from .matching import pairwise_iou
+from oadp.data.boxes import any_overlap
+from oadp.dp.engine.predict import unpack
+from oadp.dp.evaluation.ground_truth import GroundTruth
+from oadp.dp.evaluation.matching import pairwise_iou
+from oadp.dp.models.classifiers import load_prompts
+from oadp.utils.progress import Progress
 
 COVER_IOU = 0.5
 """A stored object box stands for an object from this IoU on; of several, the one with the highest."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import rich.table
 
-from .analysis import RECALL_LIMITS, Analysis
-from .outcomes import OUTCOMES
-from .tide import ERRORS
+from oadp.dp.evaluation.analysis import RECALL_LIMITS, Analysis
+from oadp.dp.evaluation.outcomes import OUTCOMES
+from oadp.dp.evaluation.tide import ERRORS
 
 _GROUPS = ('novel', 'base')
 _COLORS = dict(novel='#e8590c', base='#1971c2')

@@ -9,7 +9,7 @@ __all__ = ['ERRORS', 'average_precisions', 'error_costs', 'error_kinds']
 
 import numpy as np
 
-from .matching import FOUND_IOU, NEAR_IOU, Matches
+from oadp.dp.evaluation.matching import FOUND_IOU, NEAR_IOU, Matches
 
 ERRORS = ('Cls', 'Loc', 'Both', 'Dupe', 'Bkg', 'Miss')
 """Classification, localisation, both, duplicate, background, missed object."""

@@ -21,9 +21,9 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..nms import nms_settings
-from ..roi_heads import RoIPrediction, ViLDEnsembleRoIHead
-from .suppression import suppress_levels, top_candidates, top_detections
+from oadp.dp.export.suppression import suppress_levels, top_candidates, top_detections
+from oadp.dp.models.nms import nms_settings
+from oadp.dp.models.roi_heads import RoIPrediction, ViLDEnsembleRoIHead
 
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.modules.batchnorm._BatchNorm)
 """What is computed in half precision; everything between these layers stays in float32."""

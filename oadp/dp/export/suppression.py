@@ -1,6 +1,6 @@
 """Choose boxes, in TorchScript: what depends on their number stays a branch or loop in the graph.
 
-The arithmetic is that of mmcv's ``batched_nms`` and of ``oadp.dp.nms``: classes, or levels, are kept
+The arithmetic is that of mmcv's ``batched_nms`` and of ``oadp.dp.models.nms``: classes, or levels, are kept
 apart by moving each beyond the largest coordinate, where float32 rounds coarser. ONNX could keep the
 classes apart itself, but the boxes kept would differ where an IoU is close to the threshold.
 """
@@ -91,7 +91,7 @@ def top_detections(
     score_threshold: float,
     limit: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Do what ``oadp.dp.nms.top_detections`` does, on scores without the background.
+    """Do what ``oadp.dp.models.nms.top_detections`` does, on scores without the background.
 
     Args:
         boxes: (n, 4) xyxy in pixels, not negative; n may be 0.

@@ -2,9 +2,9 @@ import numpy as np
 import supervision as sv
 
 from oadp.categories import Categories
+from oadp.data.drawing import BASE_COLOR
 from oadp.dp.evaluation import GroundTruth
 from oadp.dp.evaluation.error_images import FALSE_COLOR, MISSED_COLOR, draw_errors
-from oadp.visualize import BASE_COLOR
 
 CATEGORIES = Categories(bases=('cat', 'dog'), novels=('fox',))
 BOXES = {

@@ -1,0 +1,249 @@
+"""CLIP: load its weights, tokenise for it, write an archive of the kind that OpenAI ships.
+
+The network is the ``clip`` package's own. What is added is a loader that never downloads, runs no
+pickled code, takes the sizes from the weights, and says what is wrong with a file.
+"""
+
+__all__ = [
+    'CLIP_PATH',
+    'OPENAI_SHA256',
+    'encode_embeddings',
+    'encode_texts',
+    'import_clip',
+    'load_clip',
+    'save_clip_archive',
+    'tokenize',
+]
+
+import copy
+import hashlib
+import os
+import pathlib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oadp import compat
+from oadp.clip.archive import is_archive, read_archive
+from oadp.clip.files import CLIP_PATH, OPENAI_SHA256
+from oadp.utils import runtime
+from oadp.utils.files import atomic_write
+from oadp.utils.finite import refuse_non_finite
+
+_SIZES = ('input_resolution', 'context_length', 'vocab_size')
+"""Integers that OpenAI's archives hold beside the weights."""
+
+_REQUIRED = ('positional_embedding', 'text_projection', 'token_embedding.weight', 'ln_final.weight')
+_HEAD_WIDTH = 64  # channels of an attention head, in every CLIP
+
+
+def import_clip() -> types.ModuleType:
+    """The ``clip`` package, with what it needs from the environment in place."""
+    compat.prepare_clip()
+    import clip
+    import clip.model
+
+    return clip
+
+
+def load_clip(path: str | os.PathLike = CLIP_PATH, device: str | torch.device = 'cpu') -> nn.Module:
+    """Read CLIP from OpenAI's TorchScript archive, or from a plain state dict.
+
+    A file with the name of an archive of OpenAI's but other content is used as it is, with a
+    warning.
+
+    Args:
+        path: the file. Nothing is downloaded.
+        device: where to put the model.
+
+    Returns:
+        A ``clip.model.CLIP``, float32, in evaluation mode, no parameter of which takes a gradient.
+        Weights pass through fp16, in which OpenAI's are, so numbers equal those of ``clip.load``.
+
+    Raises:
+        FileNotFoundError: no such file; says how to get it.
+        ValueError: the file does not hold CLIP's weights; says what it holds.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no CLIP weights there; `python -m oadp.pretrained clip` downloads OpenAI's "
+            f'ViT-B/32 to {CLIP_PATH} (README, "Pretrained Models")'
+        )
+    _check_sum(path)
+    state_dict = _read_state_dict(path)
+    missing = [key for key in _REQUIRED if key not in state_dict]
+    if missing:
+        raise ValueError(
+            f'{path}: not the weights of a CLIP: no {missing} among {len(state_dict)} tensors, '
+            f'such as {sorted(state_dict)[:3]}'
+        )
+    refuse_non_finite(state_dict, path, 'fetch the weights again')
+    model = import_clip().model.build_model(state_dict)
+    return model.float().requires_grad_(False).eval().to(device)
+
+
+def _check_sum(path: pathlib.Path) -> None:
+    expected = OPENAI_SHA256.get(path.name)
+    if expected is None:
+        return
+    with path.open('rb') as f:
+        digest = hashlib.sha256()
+        while block := f.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        runtime.get_logger().warning(
+            '%s is not the file that OpenAI published (SHA-256 %s…, expected %s…); it is used as it is',
+            path,
+            digest.hexdigest()[:12],
+            expected[:12],
+        )
+
+
+def _read_state_dict(path: pathlib.Path) -> dict[str, Tensor]:
+    if is_archive(path):
+        return read_archive(path)
+    state_dict = compat.load_tensors(path)
+    if not isinstance(state_dict, Mapping) or not all(
+        isinstance(v, Tensor) for v in state_dict.values()
+    ):
+        raise ValueError(
+            f'{path}: expected a TorchScript archive or a dict of tensors, '
+            f'found {_describe(state_dict)}'
+        )
+    return dict(state_dict)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f'a dict with {sorted(map(str, value))[:5]}'
+    return f'a {type(value).__name__}'
+
+
+class _Sizes(nn.Module):
+    """A CLIP with the three sizes as buffers, in the place where OpenAI's archives have them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        for name, child in model.named_children():
+            self.add_module(name, child)
+        for name, parameter in model.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        sizes = (model.visual.input_resolution, model.context_length, model.vocab_size)
+        for name, size in zip(_SIZES, sizes, strict=True):
+            self.register_buffer(name, torch.tensor(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def save_clip_archive(model: nn.Module, path: str | os.PathLike) -> None:
+    """Write a CLIP as a TorchScript archive with OpenAI's key layout. Atomic.
+
+    ``clip.load`` and :func:`load_clip` read it. It holds the weights and sizes, not the computation
+    (``clip.load(..., jit=True)`` has nothing to run). Weights are stored in fp16 where OpenAI's are.
+
+    Args:
+        model: a ``clip.model.CLIP``; left as it is.
+        path: the archive; its folder is made.
+    """
+    model = copy.deepcopy(model).cpu().eval()
+    import_clip().model.convert_weights(model)
+    archive = torch.jit.trace(_Sizes(model), torch.zeros(1), check_trace=False)
+    with atomic_write(path) as temporary:
+        torch.jit.save(archive, temporary)
+
+
+def tokenize(texts: Sequence[str], context_length: int) -> Tensor:
+    """Turn texts into tokens, as CLIP does.
+
+    Args:
+        texts: n texts.
+        context_length: longest sequence, the start and the end included: ``model.context_length``.
+
+    Returns:
+        (n, context_length) int64: start, words, end, zeros.
+
+    Raises:
+        ValueError: texts that are too long; all of them are listed.
+    """
+    clip = import_clip()
+    texts = list(texts)
+    try:
+        return clip.tokenize(texts, context_length)
+    except RuntimeError:
+        lengths = {t: int(clip.tokenize(t, context_length=_length(t)).argmax()) + 1 for t in texts}
+    raise ValueError(
+        f'too long for the context length of this CLIP, {context_length} tokens: '
+        + ', '.join(f'{t!r} ({n} tokens)' for t, n in lengths.items() if n > context_length)
+    )
+
+
+def _length(text: str) -> int:
+    """An upper bound of the number of tokens: one a byte, the start and the end.
+
+    CLIP first replaces HTML entities, a few of which get longer, though never twice as long.
+    """
+    return 2 * len(text.encode()) + 2
+
+
+def encode_embeddings(model: nn.Module, embeddings: Tensor, ends: Tensor) -> Tensor:
+    """The text encoder from the token embeddings on: learned ones can stand among them.
+
+    Attention is causal, so what stands behind the end token changes nothing, and a sequence may be
+    cut there.
+
+    Args:
+        model: a CLIP.
+        embeddings: (n, l, width) token embeddings, l ≤ ``model.context_length``.
+        ends: (n,) position of the end token.
+
+    Returns:
+        (n, d), not normalised: ``model.encode_text`` of these tokens.
+    """
+    x = embeddings + model.positional_embedding[: embeddings.shape[1]]
+    x = model.transformer(x.transpose(0, 1)).transpose(0, 1)
+    x = x[torch.arange(len(x), device=x.device), ends]
+    return model.ln_final(x) @ model.text_projection
+
+
+@torch.no_grad()
+def encode_texts(
+    model: nn.Module,
+    texts: Sequence[str],
+    batch_size: int = 256,
+    progress: Callable[[int], Any] | None = None,
+) -> Tensor:
+    """Embed texts, each distinct one once, in batches of nearly equal length without much padding.
+
+    Args:
+        model: a CLIP.
+        texts: n texts.
+        batch_size: texts encoded together.
+        progress: called with the number of texts done since the last call.
+
+    Returns:
+        (n, d) float32 on the model's device, of unit length.
+
+    Raises:
+        ValueError: texts longer than the model's context.
+    """
+    device = model.token_embedding.weight.device
+    distinct = list(dict.fromkeys(texts))
+    tokens = tokenize(distinct, model.context_length).to(device)
+    ends = tokens.argmax(dim=1)
+    order = ends.argsort()
+    result = torch.empty(len(distinct), model.text_projection.shape[1], device=device)
+    for indices in order.split(batch_size):
+        length = int(ends[indices].max()) + 1
+        embeddings = model.token_embedding(tokens[indices, :length])
+        result[indices] = encode_embeddings(model, embeddings, ends[indices]).float()
+        if progress is not None:
+            progress(len(indices))
+    result = functional.normalize(result, dim=1)
+    position = {text: i for i, text in enumerate(distinct)}
+    return result[torch.tensor([position[text] for text in texts], dtype=torch.long, device=device)]

@@ -1,0 +1,185 @@
+"""COCO-format annotation files, read in little memory.
+
+Such files are long (COCO's training split 450 MB, LVIS's 1.1 GB) and decoded they are several times
+that. So a file is held as one string; its annotations are decoded one at a time, to learn their
+image and category, and remembered as spans of the string.
+"""
+
+__all__ = ['AnnotationFile', 'iterate_lists', 'read_images']
+
+import array
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from oadp.categories import Categories
+from oadp.data.annotations.checks import AnnotationCheck, Need, Report, not_an_object
+from oadp.data.annotations.json_text import json_fault, read_text
+
+_BLANK = re.compile(r'[ \t\r\n]*')
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotationFile:
+    """The text of an annotation file, and where its annotations are in it.
+
+    Attributes:
+        text: the whole file.
+        images, categories: decoded.
+        starts, ends: spans of the annotations in the text.
+        image_ids, category_ids: of the annotations.
+    """
+
+    text: str
+    images: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    starts: array.array
+    ends: array.array
+    image_ids: array.array
+    category_ids: array.array
+
+    @classmethod
+    def read(
+        cls,
+        path: str | os.PathLike,
+        needs: Collection[Need] = ('annotations',),
+        categories: Categories | None = None,
+    ) -> 'AnnotationFile':
+        """Read and check a file.
+
+        Args:
+            path: a file in COCO's or LVIS's format.
+            needs, categories: see ``AnnotationCheck``.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not such a file; all faults are listed.
+        """
+        file, report = cls.check(path, needs, categories)
+        report.use()
+        return file
+
+    @classmethod
+    def check(
+        cls,
+        path: str | os.PathLike,
+        needs: Collection[Need] = ('annotations',),
+        categories: Categories | None = None,
+    ) -> tuple['AnnotationFile', Report]:
+        """Read a file; what is wrong in it is in the report, see ``read``.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is cut off, or not JSON in UTF-8, or not an object.
+        """
+        text = read_text(path)
+        check = AnnotationCheck(needs, categories)
+        starts, ends = array.array('q'), array.array('q')
+        found: list[dict[str, Any]] = []
+        kinds: dict[str, str] = {}
+        for key, value, start, end in _elements(path, text, kinds):
+            check.add(key, value)
+            if key == 'annotations':
+                starts.append(start)
+                ends.append(end)
+            elif key == 'categories':
+                found.append(value)
+        report = check.finish(path, kinds)
+        image_ids, category_ids = (
+            array.array('q', ids.tobytes())
+            for ids in (report.columns.image_ids, report.columns.category_ids)
+        )
+        return cls(text, report.images, found, starts, ends, image_ids, category_ids), report
+
+
+def read_images(path: str | os.PathLike, needs: Collection[Need] = ()) -> list[dict[str, Any]]:
+    """Read the images of an annotation file; annotations that it has are checked, not kept.
+
+    Args:
+        path: a file in COCO's or LVIS's format; of its lists only ``images`` must be there.
+        needs: see ``AnnotationCheck``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file; all faults are listed.
+    """
+    text = read_text(path)
+    check = AnnotationCheck(needs)
+    kinds: dict[str, str] = {}
+    for key, value, _, _ in _elements(path, text, kinds):
+        check.add(key, value)
+    report = check.finish(path, kinds)
+    report.use()
+    return report.images
+
+
+def _elements(
+    path: str | os.PathLike, text: str, kinds: dict[str, str]
+) -> Iterator[tuple[str, Any, int, int]]:
+    """``iterate_lists``, whose errors name the file."""
+    try:
+        yield from iterate_lists(text, kinds)
+    except (ValueError, RecursionError) as e:
+        fault = json_fault(text, e)
+    else:
+        return
+    if text[:64].lstrip().startswith('['):
+        raise ValueError(not_an_object(path, 'list'))
+    raise ValueError(f'{path}: {fault}')
+
+
+def iterate_lists(
+    text: str, kinds: dict[str, str] | None = None
+) -> Iterator[tuple[str, Any, int, int]]:
+    """Yield the elements of the lists in a JSON object.
+
+    Args:
+        text: the object.
+        kinds: filled with what each key's value is: ``list``, ``dict``, ….
+
+    Yields:
+        Key, decoded element, and its span in the text.
+
+    Raises:
+        json.JSONDecodeError: the text is no such object.
+    """
+    decode = json.JSONDecoder().raw_decode
+    kinds = {} if kinds is None else kinds
+
+    def skip(position: int) -> int:
+        return _BLANK.match(text, position).end()  # type: ignore[union-attr]
+
+    def expect(position: int, *expected: str) -> int:
+        position = skip(position)
+        if text[position : position + 1] not in expected or position >= len(text):
+            raise json.JSONDecodeError(f'expected {" or ".join(expected)}', text, position)
+        return position
+
+    position = expect(0, '{')
+    if text[skip(position + 1) : skip(position + 1) + 1] == '}':
+        position = skip(position + 1)
+    while text[position] != '}':
+        key, position = decode(text, expect(position + 1, '"'))
+        if key in kinds:
+            raise json.JSONDecodeError(f'the key {key!r} a second time', text, position - 1)
+        position = skip(expect(position, ':') + 1)
+        if text[position : position + 1] != '[':
+            value, position = decode(text, position)
+            kinds[key] = type(value).__name__
+        else:
+            kinds[key] = 'list'
+            if text[skip(position + 1) : skip(position + 1) + 1] == ']':
+                position = skip(position + 1) + 1
+            else:
+                while text[position] != ']':
+                    start = skip(position + 1)
+                    value, end = decode(text, start)
+                    yield key, value, start, end
+                    position = expect(end, ',', ']')
+                position += 1
+        position = expect(position, ',', '}')
+    if skip(position + 1) < len(text):
+        raise json.JSONDecodeError('more behind the end', text, skip(position + 1))

@@ -1,0 +1,1 @@
+"""Files of CLIP features: records, stores, conversion."""

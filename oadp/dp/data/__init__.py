@@ -1,0 +1,1 @@
+"""The datasets and pipeline steps of training and evaluation."""

@@ -1,0 +1,63 @@
+"""Which annotations mmdet leaves out of training, counted: it does so without a word."""
+
+__all__ = ['left_out_annotations', 'log_left_out_annotations']
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from oadp.data.annotations.checks import AnnotationColumns
+from oadp.utils import runtime
+
+_MIN_BOX_SIDE = 1  # pixels; mmdet's
+
+
+def left_out_annotations(
+    columns: AnnotationColumns, images: Sequence[dict[str, Any]], category_ids: Sequence[int]
+) -> dict[str, int]:
+    """Count the annotations that mmdet leaves out, by the reason that it comes to first.
+
+    Args:
+        columns: of the annotations.
+        images: records with ``id``, ``width`` and ``height``.
+        category_ids: of the categories that are trained.
+    """
+    ids = np.array([image['id'] for image in images])
+    sizes = np.array([(image['width'], image['height']) for image in images], np.float64)
+    order = np.argsort(ids)
+    size = sizes[order[np.searchsorted(ids, columns.image_ids, sorter=order)]]
+    xy, wh = columns.boxes[:, :2], columns.boxes[:, 2:]
+    inside = np.minimum(xy + wh, size) - np.maximum(xy, 0)
+    reasons = {
+        'not of base categories': ~np.isin(columns.category_ids, category_ids),
+        'marked "ignore"': columns.ignored,
+        'of boxes less than a pixel wide or high, or of no area': (
+            (wh < _MIN_BOX_SIDE).any(axis=1) | (columns.areas <= 0)
+        ),
+        'of boxes outside of their image': (inside <= 0).any(axis=1),
+        'of crowds, whose boxes are neither learned nor taken for background': columns.crowd,
+    }
+    counts, left = {}, np.ones(len(columns.ids), bool)
+    for reason, applies in reasons.items():
+        counts[reason] = int((left & applies).sum())
+        left &= ~applies
+    return counts
+
+
+def log_left_out_annotations(
+    ann_file: str,
+    columns: AnnotationColumns,
+    images: Sequence[dict[str, Any]],
+    category_ids: Sequence[int],
+) -> None:
+    """Log in one line what ``left_out_annotations`` counts, if anything."""
+    counts = left_out_annotations(columns, images, category_ids)
+    found = [
+        f'{count} of {len(columns.ids)} annotations are {reason}'
+        for reason, count in counts.items()
+        if count
+    ]
+    if found:
+        message = '%s: %s; they are left out in training'
+        runtime.get_logger().info(message, ann_file, ', '.join(found))

@@ -1,0 +1,1 @@
+"""Run a detector: training, checkpoints, prediction over a dataset."""

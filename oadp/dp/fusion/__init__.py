@@ -1,0 +1,1 @@
+"""Fuse the scores of the box head and the object head, and search for better parameters."""

@@ -1,0 +1,278 @@
+"""The records from which the fusion search evaluates a setting without running the detector.
+
+``DUMP=DIR`` makes ``oadp.dp.test`` write, for each image, what the RoI heads know before their
+scores are fused. A folder holds
+
+- ``meta.json``: what every record shares and where they come from (:class:`DumpMeta`);
+- ``{id:012d}.npy``: one image, a NumPy array of one record a RoI (:func:`record_type`).
+
+A plain array is memory-mapped as it is, needs no pickle and no further package, and describes its
+own fields. The two heads' logits dominate its size, so they are fp16, stored as the difference from
+the RoI's largest: a temperature of 0.01 makes logits of up to 100, where fp16 steps by 1/16, and
+near the largest, where the probability is, the difference is almost exact.
+"""
+
+__all__ = ['Dump', 'DumpMeta', 'DumpWriter', 'Record', 'file_digest', 'record_type']
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oadp.categories import Categories
+from oadp.utils.files import atomic_write
+
+VERSION = 1
+"""Of the folder's format; readers refuse others."""
+
+_META = 'meta.json'
+_README = 'README, section "Score fusion search"'
+
+
+class Record(NamedTuple):
+    """What the RoI heads say about one image; n RoIs, C categories.
+
+    Attributes:
+        boxes: (n, 4) float32 xyxy in pixels of the original image, class-agnostic.
+        bbox_logits: (n, C + 1), the box head's, background last.
+        object_logits: (n, C + 1), the object head's; the background's is −∞.
+        objectness: (n,) of the proposals, in [0, 1].
+    """
+
+    boxes: Tensor
+    bbox_logits: Tensor
+    object_logits: Tensor
+    objectness: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class DumpMeta:
+    """What the records of a folder share.
+
+    Attributes:
+        categories: the columns of the logits, bases then novels.
+        nms: the R-CNN's test settings: ``score_thr``, ``nms`` (mmdet's dict), ``max_per_img``.
+        dataset: ``type`` (of the dataset class) and ``ann_file`` that was dumped.
+        source: what else decides the records (digests of checkpoint and prompts, model, pipeline,
+            …): a dump is only resumed where it is the same.
+    """
+
+    categories: Categories
+    nms: dict[str, Any]
+    dataset: dict[str, Any]
+    source: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_base(self) -> Tensor:
+        """(C,) bool."""
+        return torch.arange(self.categories.num_all) < self.categories.num_bases
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``meta.json``."""
+        data = dataclasses.asdict(self)
+        return json.loads(json.dumps({'version': VERSION, **data}, default=str))
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> 'DumpMeta':
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: another version, or keys missing.
+        """
+        if not isinstance(data, dict) or data.get('version') != VERSION:
+            found = data.get('version') if isinstance(data, dict) else type(data).__name__
+            raise ValueError(f'format version {found}; this program reads {VERSION}: dump again')
+        missing = {'categories', 'nms', 'dataset', 'source'} - set(data)
+        if missing:
+            raise ValueError(f'keys {sorted(missing)} are missing: dump again')
+        names = data['categories']
+        categories = Categories(bases=tuple(names['bases']), novels=tuple(names['novels']))
+        return cls(categories, data['nms'], data['dataset'], data['source'])
+
+
+def record_type(num_categories: int) -> np.dtype:
+    """One RoI in a record file; little-endian, packed.
+
+    Fields: ``box`` (4,) float32 xyxy in the original image's pixels; ``objectness`` float32;
+    ``peaks`` (2,) float32, the largest box and object logit; ``bbox_logits`` and ``object_logits``
+    (C + 1,) fp16, less the peak.
+
+    >>> record_type(65).itemsize  # bytes a RoI
+    292
+    """
+    logits = ('<f2', (num_categories + 1,))
+    return np.dtype(
+        [
+            ('box', '<f4', (4,)),
+            ('objectness', '<f4'),
+            ('peaks', '<f4', (2,)),
+            ('bbox_logits', *logits),
+            ('object_logits', *logits),
+        ]
+    )
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, 'rb') as f:
+        digest = hashlib.sha256()
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class DumpWriter:
+    """Writes records; several processes may share a folder, each with its own images.
+
+    Args:
+        root: the folder; made where it is missing. One that holds records is resumed.
+        meta: of all records.
+
+    Raises:
+        ValueError: the folder holds records of something else; the differing keys are named.
+    """
+
+    def __init__(self, root: str | os.PathLike, meta: DumpMeta) -> None:
+        self._root = pathlib.Path(root)
+        self._type = record_type(meta.categories.num_all)
+        self._root.mkdir(parents=True, exist_ok=True)
+        data = meta.to_json()
+        path = self._root / _META
+        if path.exists():
+            found = _read_meta(self._root).to_json()
+            differing = [k for k in data if data[k] != found[k]]
+            if differing:
+                details = '; '.join(
+                    f'{k}: {found[k]!r:.200} != {data[k]!r:.200}' for k in differing
+                )
+                raise ValueError(
+                    f'{self._root}: holds a dump of something else ({details}); delete the folder, '
+                    'or set DUMP to another'
+                )
+        else:
+            text = json.dumps(data, indent=1, ensure_ascii=False)
+            with atomic_write(path) as temporary:
+                temporary.write_text(text, encoding='utf-8')
+
+    def missing(self, image_ids: Iterable[int]) -> list[int]:
+        """Those without a record, in the given order."""
+        present = _present(self._root)
+        return [i for i in image_ids if i not in present]
+
+    def write(self, image_id: int, record: Record) -> None:
+        """Write an image's record, atomically.
+
+        Raises:
+            ValueError: shapes that do not fit each other or the categories, or NaN.
+        """
+        n, columns = len(record.boxes), self._type['bbox_logits'].shape[0]
+        expected = ((n, 4), (n, columns), (n, columns), (n,))
+        found = tuple(tuple(t.shape) for t in record)
+        if found != expected:
+            raise ValueError(f'image {image_id}: expected shapes {expected}, found {found}')
+        rows = np.empty(n, self._type)
+        rows['box'] = _array(record.boxes)
+        rows['objectness'] = _array(record.objectness)
+        for i, name in enumerate(('bbox_logits', 'object_logits')):
+            logits = _array(getattr(record, name))
+            peaks = logits.max(1)
+            rows['peaks'][:, i] = peaks
+            rows[name] = _to_half(logits - peaks[:, None])
+        if not all(np.isfinite(rows[k]).all() for k in ('box', 'objectness', 'peaks')):
+            raise ValueError(f'image {image_id}: the detector gave numbers that are not finite')
+        with (
+            atomic_write(_record_path(self._root, image_id)) as temporary,
+            temporary.open('wb') as f,
+        ):
+            np.save(f, rows)
+
+
+class Dump:
+    """Reads a folder of records.
+
+    Args:
+        root: what ``DUMP`` was.
+
+    Raises:
+        FileNotFoundError: no such folder, or no ``meta.json`` in it.
+        ValueError: a format that is not understood.
+    """
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        self.root = pathlib.Path(root)
+        self.meta = _read_meta(self.root)
+        self._type = record_type(self.meta.categories.num_all)
+
+    def image_ids(self) -> list[int]:
+        """Of all images that have a record, ascending."""
+        return sorted(_present(self.root))
+
+    def read(self, image_id: int) -> Record:
+        """An image's record, float32; only its own pages are read from the disk.
+
+        Raises:
+            FileNotFoundError: the image was not dumped.
+            ValueError: a file that is broken or of other categories.
+        """
+        path = _record_path(self.root, image_id)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'{path}: no record of image {image_id}; run DUMP={self.root} '
+                f'python -m oadp.dp.test … ({_README}) to its end'
+            )
+        try:
+            rows = np.load(path, mmap_mode='r', allow_pickle=False)
+        except (ValueError, EOFError) as e:
+            raise ValueError(f'{path}: not a record ({e}); delete it and dump again') from e
+        if rows.dtype != self._type or rows.ndim != 1:
+            raise ValueError(
+                f'{path}: expected (n,) records of {self.meta.categories.num_all} categories, '
+                f'found {rows.shape} of {rows.dtype}; delete it and dump again'
+            )
+        peaks = torch.from_numpy(rows['peaks'].copy())
+        bbox_logits, object_logits = (
+            torch.from_numpy(rows[name].astype(np.float32)).add_(peaks[:, i, None])
+            for i, name in enumerate(('bbox_logits', 'object_logits'))
+        )
+        boxes, objectness = (torch.from_numpy(rows[k].copy()) for k in ('box', 'objectness'))
+        return Record(boxes, bbox_logits, object_logits, objectness)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
+
+
+def _to_half(logits: np.ndarray) -> np.ndarray:
+    """fp16 in which −∞ is what was −∞ alone, not what is below fp16's range."""
+    lowest = np.finfo(np.float16).min
+    return np.where(np.isneginf(logits), logits, logits.clip(min=lowest)).astype(np.float16)
+
+
+def _record_path(root: pathlib.Path, image_id: int) -> pathlib.Path:
+    return root / f'{image_id:012d}.npy'
+
+
+def _present(root: pathlib.Path) -> set[int]:
+    with os.scandir(root) as entries:
+        stems = (e.name[:-4] for e in entries if e.name.endswith('.npy'))
+        return {int(stem) for stem in stems if stem.isdigit()}
+
+
+def _read_meta(root: pathlib.Path) -> DumpMeta:
+    path = root / _META
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: not there, so {root} is no dump; make one with '
+            f'DUMP={root} python -m oadp.dp.test CONFIG CHECKPOINT ({_README})'
+        )
+    try:
+        return DumpMeta.from_json(json.loads(path.read_text(encoding='utf-8')))
+    except ValueError as e:
+        raise ValueError(f'{path}: {e}') from e

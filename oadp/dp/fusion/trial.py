@@ -1,0 +1,204 @@
+"""One setting of the score fusion, from a dump to its metrics."""
+
+__all__ = ['FusionSearch', 'choose_images', 'detect']
+
+import concurrent.futures
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from oadp.dp.evaluation import Detections, GroundTruth
+from oadp.dp.fusion.records import Dump
+from oadp.dp.fusion.scores import FusionParameters, fuse_scores
+from oadp.dp.models.nms import nms_settings, top_detections
+from oadp.utils.progress import Progress
+from oadp.utils.runtime import World
+
+_PARTS = ('train', 'val')
+
+_REPORT_AT = (0.25, 0.5)
+"""Parts of the images after which an intermediate result is reported."""
+
+_ALONE = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+
+
+def choose_images(choice: str | None, image_ids: Collection[int]) -> list[int]:
+    """Hold images out of a search.
+
+    Args:
+        choice: None for all; ``'train'`` or ``'val'`` for one of two halves, in which an image falls
+            by its id alone, so that they never mix; or a file of image ids, as a JSON list or
+            separated by white space.
+        image_ids: to choose from.
+
+    Returns:
+        The chosen ids, ascending.
+
+    Raises:
+        FileNotFoundError: neither of the words nor a file.
+        ValueError: a file of something else, or of ids that there are not; nothing chosen.
+    """
+    if choice is None:
+        return sorted(image_ids)
+    if choice in _PARTS:
+        chosen = {i for i in image_ids if _PARTS[_coin(i)] == choice}
+    else:
+        chosen = _read_ids(pathlib.Path(choice))
+        unknown = sorted(chosen - set(image_ids))
+        if unknown:
+            raise ValueError(
+                f'{choice}: {len(unknown)} of {len(chosen)} images are not in the data set, such as '
+                f'{unknown[:3]}'
+            )
+    if not chosen:
+        raise ValueError(f'--images {choice} leaves none of {len(image_ids)} images')
+    return sorted(chosen)
+
+
+def _coin(image_id: int) -> int:
+    return hashlib.sha256(str(image_id).encode()).digest()[0] % 2
+
+
+def _read_ids(path: pathlib.Path) -> set[int]:
+    if not path.is_file():
+        raise FileNotFoundError(f'--images {path}: expected train, val or a file of image ids')
+    text = path.read_text(encoding='utf-8')
+    try:
+        ids = json.loads(text) if text.lstrip().startswith('[') else text.split()
+        return {int(i) for i in ids}
+    except (ValueError, TypeError) as e:
+        raise ValueError(
+            f'{path}: expected image ids, as a JSON list or separated by white space ({e})'
+        ) from e
+
+
+def detect(
+    dump: Dump,
+    image_ids: Sequence[int],
+    parameters: FusionParameters,
+    device: torch.device | str = 'cpu',
+    done: Callable[[], None] = lambda: None,
+) -> Detections:
+    """The detections that the detector would give with other fusion parameters.
+
+    Args:
+        dump: the records.
+        image_ids: of the images to do.
+        parameters: the setting.
+        device: where to compute.
+        done: called after each image.
+
+    Returns:
+        Of all the images, in their order.
+    """
+    is_base = dump.meta.is_base.to(device)
+    settings = nms_settings(dump.meta.nms)
+
+    @torch.inference_mode()
+    def one(image_id: int) -> Detections:
+        record = dump.read(image_id)
+        boxes, bbox_logits, object_logits, objectness = (t.to(device) for t in record)
+        scores = fuse_scores(bbox_logits, object_logits, is_base, parameters, objectness)
+        found, labels = (t.cpu().numpy() for t in top_detections(boxes, scores, **settings))
+        return Detections(np.full(len(labels), image_id), labels, found[:, :4], found[:, 4])
+
+    # An image is too little for a parallel operator, and the operators let other threads run.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    parts = []
+    try:
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            for part in pool.map(one, image_ids):
+                parts.append(part)
+                done()
+    finally:
+        torch.set_num_threads(threads)
+    return Detections.concatenate(parts)
+
+
+class FusionSearch:
+    """Evaluates any number of settings on one dump.
+
+    Args:
+        dump: the records.
+        ground_truth: of the images to judge.
+        world: the processes among which the images are dealt out; None means this one alone.
+
+    Raises:
+        FileNotFoundError: images of the ground truth without a record.
+    """
+
+    def __init__(self, dump: Dump, ground_truth: GroundTruth, world: World | None = None) -> None:
+        missing = sorted(set(ground_truth.image_ids) - set(dump.image_ids()))
+        if missing:
+            raise FileNotFoundError(
+                f'{dump.root}: no record of {len(missing)} of {len(ground_truth.image_ids)} images, '
+                f'such as {missing[:3]}; run DUMP={dump.root} python -m oadp.dp.test … again, it '
+                'continues where it stopped'
+            )
+        self._dump = dump
+        self._ground_truth = ground_truth
+        self._world = world or _ALONE
+
+    def evaluate(
+        self,
+        parameters: FusionParameters,
+        metrics: Collection[str] | None = None,
+        report: tuple[str, Callable[[float], None]] | None = None,
+        show_progress: bool = False,
+    ) -> dict[str, float]:
+        """Metrics of one setting.
+
+        Args:
+            parameters: the setting.
+            metrics: names; None means all of :attr:`GroundTruth.metrics`.
+            report: a metric and what to call with its value on the first quarter of the images,
+                and on the first half.
+            show_progress: report images a second.
+
+        Returns:
+            Name to a value in [0, 1], on the first process; nothing on others.
+        """
+        image_ids = self._ground_truth.image_ids
+        bounds = (
+            [round(len(image_ids) * f) for f in (*_REPORT_AT, 1)] if report else [len(image_ids)]
+        )
+        found, start = [], 0
+        with Progress(
+            len(image_ids), 'fuse', 'images', enabled=show_progress and self._world.is_main
+        ) as progress:
+            for bound in bounds:
+                part = image_ids[start:bound]
+                found.append(self._detect(part, parameters, progress))
+                if report and start < bound < len(image_ids) and self._world.is_main:
+                    name, call = report
+                    so_far = Detections.concatenate(found)
+                    call(self._ground_truth.evaluate(so_far, [name], image_ids[:bound])[name])
+                start = bound
+        if not self._world.is_main:
+            return {}
+        return self._ground_truth.evaluate(Detections.concatenate(found), metrics)
+
+    def _detect(
+        self, image_ids: Sequence[int], parameters: FusionParameters, progress: Progress
+    ) -> Detections:
+        """Of all processes, in ascending order of image."""
+        rank, size = self._world.rank, self._world.size
+        found = detect(
+            self._dump,
+            image_ids[rank::size],
+            parameters,
+            self._world.device,
+            lambda: progress.update(size),
+        )
+        if not self._world.is_distributed:
+            return found
+        parts: list[Detections] = [found] * size
+        dist.all_gather_object(parts, found)
+        gathered = Detections.concatenate(parts)
+        return gathered.select(np.argsort(gathered.image_ids, kind='stable'))

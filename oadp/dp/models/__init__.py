@@ -1,0 +1,1 @@
+"""The detectors: classifiers of text embeddings, heads, distillation losses."""

@@ -1,0 +1,62 @@
+"""Losses that configs name, as todd losses: they carry a weight or a schedule of it."""
+
+__all__ = ['AsymmetricLoss', 'RKDLoss', 'build_loss']
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch.nn.functional as F
+from todd import Config
+from todd.losses import BaseLoss, LossRegistry
+from torch import Tensor
+
+from oadp.utils.losses import asymmetric_loss
+
+
+def build_loss(config: Mapping[str, Any]) -> BaseLoss:
+    """A todd loss from ``dict(type=…, weight=…)``; the weight is a number or a scheduler."""
+    return LossRegistry.build(Config(config))
+
+
+@LossRegistry.register()
+class AsymmetricLoss(BaseLoss):
+    """``oadp.utils.losses.asymmetric_loss`` of logits.
+
+    Args:
+        gamma_neg, gamma_pos, clip, eps: see there.
+    """
+
+    def __init__(
+        self,
+        *args,
+        gamma_neg: float = 4.0,
+        gamma_pos: float = 0.0,
+        clip: float = 0.05,
+        eps: float = 1e-8,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._parameters_of_loss = dict(
+            gamma_neg=gamma_neg, gamma_pos=gamma_pos, clip=clip, eps=eps
+        )
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(n, C) logits, −∞ where a category is left out, and (n, C) bool targets."""
+        loss = asymmetric_loss(
+            logits.float().sigmoid(), targets, reduction='none', **self._parameters_of_loss
+        )
+        if not loss.numel():  # the mean of nothing is NaN
+            loss = loss.sum()
+        return self.reduce(loss)
+
+
+@LossRegistry.register()
+class RKDLoss(BaseLoss):
+    """How far the similarities among samples differ: MSE of the two Gram matrices.
+
+    Relational knowledge distillation (Park et al., CVPR 2019) with inner products as relation.
+    """
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """(n, d) embeddings each; the two may differ in d."""
+        return F.mse_loss(student @ student.t(), teacher @ teacher.t(), reduction=self.reduction)

@@ -1,0 +1,163 @@
+"""Text embeddings of names, each computed once.
+
+They are those of ViLD's prompt file: the mean over its templates of what CLIP's text encoder says. A
+name costs 74 sentences, so its embedding is kept in the user's cache folder under what it was made
+from, and CLIP is loaded only when a name is new.
+"""
+
+__all__ = ['TextEmbedder']
+
+import hashlib
+import json
+import os
+import pathlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+import numpy as np
+import platformdirs
+import torch
+from torch import Tensor, nn
+
+from oadp.clip.weights import CLIP_PATH, load_clip, tokenize
+from oadp.prompts import templates
+from oadp.prompts.ensemble import embed_names
+from oadp.utils import runtime
+from oadp.utils.files import atomic_write
+
+_LAYOUT = 1
+"""Part of every key: to be raised when an embedding of the same name would come out differently."""
+
+_logger = runtime.get_logger()
+
+
+class TextEmbedder:
+    """Text embeddings of names, from the cache where they are in it, else by CLIP.
+
+    CLIP is loaded at the first name that is not in the cache, and stays. To know the cache's key
+    without CLIP's file, the file's checksum is kept by path, size and time of change; where the file
+    is gone, the checksum it had serves.
+
+    Args:
+        clip_path: CLIP's weights, see ``load_clip``.
+        folder: where to keep embeddings; the user's cache folder by default.
+        device: where CLIP is put.
+    """
+
+    def __init__(
+        self,
+        clip_path: str | os.PathLike = CLIP_PATH,
+        folder: str | os.PathLike | None = None,
+        device: str | torch.device = 'cpu',
+    ) -> None:
+        self.clip_path = pathlib.Path(clip_path)
+        if folder is None:
+            folder = platformdirs.user_cache_path('oadp', appauthor=False)
+        self.folder = pathlib.Path(folder)
+        self._device = device
+        self._clip: nn.Module | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, names: Sequence[str]) -> Tensor:
+        """Embed names.
+
+        Args:
+            names: n names, clean.
+
+        Returns:
+            (n, d) float32 on the CPU, the rows that ``python -m oadp.prompts.vild`` would write:
+            means of unit vectors, so themselves a little shorter.
+
+        Raises:
+            FileNotFoundError: a name is new and CLIP's file is not there.
+            ValueError: names too long for CLIP's context; all are listed.
+        """
+        with self._lock:
+            checksum = self._checksum()
+            paths = [self._path(checksum, name) for name in names]
+            rows = [_read_array(path) for path in paths]
+            new = [i for i, row in enumerate(rows) if row is None]
+            if new:
+                computed = self._compute([names[i] for i in new])
+                for i, row in zip(new, computed.numpy(), strict=True):
+                    rows[i] = row
+                    self._write(paths[i], lambda f, row=row: np.save(f, row))
+        return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, 0)
+
+    def _compute(self, names: Sequence[str]) -> Tensor:
+        if self._clip is None:
+            self._clip = load_clip(self.clip_path, self._device)
+        context = self._clip.context_length
+        long = [name for name in names if not _fits(name, context)]
+        if long:
+            raise ValueError(
+                f'too long for CLIP, whose context is {context} tokens with the words around the '
+                f'name: {long}'
+            )
+        return embed_names(self._clip, names).float().cpu()
+
+    def _path(self, checksum: str, name: str) -> pathlib.Path:
+        key = json.dumps([_LAYOUT, checksum, templates.VILD, name])
+        return self.folder / 'text' / f'{_sha256(key)}.npy'
+
+    def _checksum(self) -> str:
+        """SHA-256 of CLIP's file."""
+        path = self.clip_path.absolute()
+        note = self.folder / 'weights' / f'{_sha256(str(path))}.json'
+        known = _read_json(note)
+        if not path.is_file():
+            if known is None:
+                return ''  # Matches nothing, so the loader says what is missing.
+            return known['sha256']
+        stat = path.stat()
+        state = {'path': str(path), 'size': stat.st_size, 'changed': stat.st_mtime_ns}
+        if known is not None and {k: known.get(k) for k in state} == state:
+            return known['sha256']
+        with path.open('rb') as f:
+            digest = hashlib.sha256()
+            while block := f.read(1 << 20):
+                digest.update(block)
+        content = json.dumps({**state, 'sha256': digest.hexdigest()})
+        self._write(note, lambda f: f.write(content.encode()))
+        return digest.hexdigest()
+
+    def _write(self, path: pathlib.Path, write: Callable[[IO[bytes]], Any]) -> None:
+        """Write a file of the cache, atomically. One that cannot be written is no reason to stop."""
+        try:
+            with atomic_write(path) as temporary, temporary.open('wb') as f:
+                write(f)
+        except OSError as e:
+            _logger.warning('%s: not written, so this is computed again next time (%s)', path, e)
+
+
+def _fits(name: str, context: int) -> bool:
+    longest = max((t.format(name) for t in templates.VILD), key=len)
+    try:
+        tokenize([longest], context)
+    except ValueError:
+        return False
+    return True
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_array(path: pathlib.Path) -> np.ndarray | None:
+    try:
+        row = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as e:
+        _logger.warning('%s: a broken cache file, computed again (%s)', path, e)
+        return None
+    return row if row.ndim == 1 and np.isfinite(row).all() else None
+
+
+def _read_json(path: pathlib.Path) -> dict | None:
+    try:
+        data = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) and 'sha256' in data else None

@@ -1,0 +1,286 @@
+"""Wrong annotation files: each fault is named with the file and the ids, and nothing else is raised."""
+
+import copy
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from oadp.build_annotations import build
+from oadp.categories import Categories
+from oadp.data.annotations.checks import read_annotations
+from oadp.data.annotations.file import AnnotationFile
+from oadp.utils import runtime
+
+CATEGORIES = Categories(bases=('cat',), novels=('owl',))
+ALL_NEEDS = ('annotations', 'file_name', 'coco_url', 'size', 'box', 'mask', 'lvis')
+
+
+def example() -> dict[str, Any]:
+    """A file in the format of both COCO and LVIS."""
+    images = [
+        dict(
+            id=i,
+            file_name=f'{i}.jpg',
+            coco_url=f'http://images.cocodataset.org/val2017/{i}.jpg',
+            width=64,
+            height=48,
+            neg_category_ids=[5],
+            not_exhaustive_category_ids=[],
+        )
+        for i in (10, 20)
+    ]
+    annotations = [
+        dict(
+            id=i,
+            image_id=10,
+            category_id=3,
+            bbox=[1.5, 2, 3, 4],
+            area=12.0,
+            iscrowd=0,
+            segmentation=[[1, 2, 4, 2, 4, 6, 1, 6]],
+        )
+        for i in (0, 1, 2)
+    ]
+    names = {3: 'cat', 5: 'owl'}
+    categories = [dict(id=i, name=name, frequency='r') for i, name in names.items()]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def write(path: pathlib.Path, data: Any) -> pathlib.Path:
+    path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
+    return path
+
+
+def changed(path: tuple, value: Any) -> dict[str, Any]:
+    """The example with one value replaced, or deleted where the new one is ``...``."""
+    data: Any = example()
+    node = data
+    for key in path[:-1]:
+        node = node[key]
+    if value is ...:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = value
+    return data
+
+
+def test_a_good_file_passes(tmp_path):
+    data = example()
+    got, columns = read_annotations(write(tmp_path / 'x.json', data), ALL_NEEDS, CATEGORIES)
+    assert got == data
+    assert columns.ids.tolist() == [0, 1, 2] and columns.image_ids.tolist() == [10] * 3
+    assert columns.boxes.tolist() == [[1.5, 2, 3, 4]] * 3 and not columns.crowd.any()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture):
+    """What the project logs; its logger hands nothing on to the root's."""
+    logger = runtime.get_logger()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_what_is_left_out_is_filled_in_and_counted(tmp_path, log):
+    data = example()
+    for annotation in data['annotations']:
+        del annotation['iscrowd'], annotation['area']
+    for image in data['images']:
+        del image['neg_category_ids'], image['not_exhaustive_category_ids']
+    for category in data['categories']:
+        del category['frequency']
+    data['annotations'][1]['bbox'] = [1, 2, 0, 4]
+    data['images'][1]['height'] = 31
+    got, columns = read_annotations(write(tmp_path / 'x.json', data), ('box', 'size'))
+    assert [a['area'] for a in got['annotations']] == columns.areas.tolist() == [12, 0, 12]
+    assert [a['iscrowd'] for a in got['annotations']] == [0, 0, 0]
+    (record,) = log.records
+    for text in ('x.json: tolerated', 'without iscrowd: 3 (taken as 0)', 'without area: 3 ',
+                 'no width or height: 1 ', 'lower than 32 pixels: 1 '):  # fmt: skip
+        assert text in record.getMessage()
+
+
+NAN = float('nan')
+ANNOTATION = ('annotations', 1)
+CASES = [
+    ((*ANNOTATION, 'id'), 2, r'annotations whose id another has: 1 \(id 2: 2 times\)'),
+    ((*ANNOTATION, 'id'), ..., r'annotations without id: 1 \(annotations\[1\]\)'),
+    ((*ANNOTATION, 'id'), '1', 'annotations whose id is not an integer: 1'),
+    ((*ANNOTATION, 'id'), 1.0, 'annotations whose id is not an integer: 1'),
+    ((*ANNOTATION, 'id'), True, 'annotations whose id is not an integer: 1'),
+    ((*ANNOTATION, 'id'), -4, 'annotations whose id is out of range: 1'),
+    ((*ANNOTATION, 'id'), 2**63, 'annotations whose id is out of range: 1'),
+    ((*ANNOTATION, 'image_id'), 77, r'image_id is not among the images: 1 \(id 1: 77\)'),
+    ((*ANNOTATION, 'image_id'), '10', r"image_id is not an integer: 1 \(id 1: '10'\)"),
+    ((*ANNOTATION, 'category_id'), 4, r'category_id is not among the categories: 1 \(id 1: 4\)'),
+    ((*ANNOTATION, 'category_id'), None, r'annotations without category_id: 1 \(id 1\)'),
+    ((*ANNOTATION, 'bbox'), ..., r'annotations without bbox: 1 \(id 1\)'),
+    ((*ANNOTATION, 'bbox'), [], r'bbox is not four finite numbers: 1 \(id 1: \[\]\)'),
+    ((*ANNOTATION, 'bbox', 2), NAN, 'bbox is not four finite numbers: 1'),
+    ((*ANNOTATION, 'bbox', 2), 10**400, 'bbox is not four finite numbers: 1'),
+    ((*ANNOTATION, 'bbox', 2), '3', 'bbox is not four finite numbers: 1'),
+    ((*ANNOTATION, 'bbox', 2), -3, 'bbox has a negative width or height: 1'),
+    ((*ANNOTATION, 'area'), NAN, r'area is not a number from 0: 1 \(id 1: nan\)'),
+    ((*ANNOTATION, 'area'), '12', 'area is not a number from 0: 1'),
+    ((*ANNOTATION, 'iscrowd'), 2, 'iscrowd is neither 0 nor 1: 1'),
+    ((*ANNOTATION, 'iscrowd'), [], 'iscrowd is neither 0 nor 1: 1'),
+    ((*ANNOTATION, 'segmentation'), [], r'annotations without segmentation: 1 \(id 1\)'),
+    ((*ANNOTATION, 'segmentation'), ..., r'annotations without segmentation: 1 \(id 1\)'),
+    ((*ANNOTATION, 'segmentation'), [[1, 2, 3, 4]], 'neither polygons of at least three points'),
+    ((*ANNOTATION, 'segmentation'), [[1, 2, 3, 4, 5, NAN]], 'neither polygons'),
+    ((*ANNOTATION, 'segmentation'), [['a'] * 6], 'neither polygons'),
+    ((*ANNOTATION, 'segmentation'), dict(size=[48, 64], counts=[1, 2]), 'neither polygons'),
+    ((*ANNOTATION, 'segmentation'), dict(size=[64, 48], counts=[3072]), 'size of the annotation'),
+    (ANNOTATION, [1], r'"annotations" that are not objects: 1 \(annotations\[1\]: \[1\]\)'),
+    (('annotations',), {}, 'values that should be lists: 1 ."annotations" is a dict'),
+    (('categories',), ..., 'lists missing: 1 ."categories"'),
+    (('images',), [], 'empty lists: 1 ."images"'),
+    (('images', 1, 'id'), 10, r'images whose id another has: 1 \(id 10: 2 times\)'),
+    (('images', 1, 'file_name'), ..., r'images without file_name: 1 \(id 20\)'),
+    (('images', 1, 'file_name'), 3, 'images whose file_name is not a name: 1'),
+    (('images', 1, 'file_name'), 'a\0b', 'images whose file_name is not a name: 1'),
+    (('images', 1, 'coco_url'), ..., 'images without coco_url: 1 .*use type COCO'),
+    (('images', 1, 'width'), -1, r'no size of an image: 1 \(id 20: -1 × 48\)'),
+    (('images', 1, 'width'), ..., r'no size of an image: 1 \(id 20: None × 48\)'),
+    (('images', 1, 'width'), 300_000_000, 'no size of an image: 1'),
+    (('images', 1, 'neg_category_ids'), ..., 'without neg_category_ids: 1 .*use type OV_COCO'),
+    (('images', 1, 'neg_category_ids'), [4], r'not among the categories: 1 \(4 in images\[1\]\)'),
+    (('images', 1, 'not_exhaustive_category_ids'), 'x', 'not a list of category ids: 1'),
+    (('categories', 1, 'frequency'), ..., 'without a frequency of r, c or f: 1 .*OV_COCO'),
+    (('categories', 1, 'name'), 'cat', r"several categories have: 1 \('cat'\)"),
+    (('categories', 1, 'name'), 'bat', r"that the file lacks: 1 \('owl'\)"),
+    (('categories', 1, 'name'), ..., 'categories without a name: 1'),
+    (('categories', 1, 'id'), 3, 'categories whose id another has: 1'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(('path', 'value', 'message'), CASES)
+def test_faults(tmp_path, path, value, message):
+    """Whether the file is decoded whole or piece by piece."""
+    file = write(tmp_path / 'x.json', changed(path, value))
+    with pytest.raises(ValueError, match='x.json: (.|\n)*' + message):
+        read_annotations(file, ALL_NEEDS, CATEGORIES)
+    with pytest.raises(ValueError, match='x.json: (.|\n)*' + message):
+        AnnotationFile.read(file, ALL_NEEDS, CATEGORIES)
+
+
+def test_all_faults_are_listed_at_once(tmp_path):
+    data = changed(('images', 1, 'width'), -1)
+    data['annotations'] = [{**data['annotations'][0], 'image_id': 7} for _ in range(9)]
+    with pytest.raises(ValueError) as e:
+        read_annotations(write(tmp_path / 'x.json', data), ('size',))
+    lines = str(e.value).splitlines()
+    assert len(lines) == 3 and all('x.json: ' in line for line in lines)
+    assert any('not among the images: 9 (id 0: 7, ' in line and '…)' in line for line in lines)
+
+
+def test_polygons_that_are_none_are_dropped_where_others_are_left(tmp_path, log):
+    data = changed((*ANNOTATION, 'segmentation'), [[1, 2, 3, 4], [0, 0, 4, 0, 4, 4]])
+    got, _ = read_annotations(write(tmp_path / 'x.json', data), ALL_NEEDS)
+    assert got['annotations'][1]['segmentation'] == [[0, 0, 4, 0, 4, 4]]
+    assert 'fewer than three points: 1' in log.text
+
+
+TEXT = json.dumps(example()).encode()
+FILES = [
+    (b'', 'the file is empty'),
+    (TEXT[:-1], r'cut off after \d+ characters'),
+    (TEXT[:300], r'cut off after 300 characters'),
+    (TEXT + b'{}', 'not JSON'),
+    (b'cat', 'not JSON'),
+    (b'[1]', 'expected an object with the lists .* found a list'),
+    (b'[' * 100_000, 'x.json'),
+    (b'{"a": ' + b'[' * 100_000, 'nested too deeply'),
+    (b'{"a": ' + b'9' * 5000 + b'}', 'not JSON that can be read'),
+    (TEXT.decode().encode('utf-16'), 'encoded in UTF-16, expected UTF-8'),
+    (TEXT.replace(b'owl', '鸮'.encode('gbk')), r'not encoded in UTF-8: byte \d+ is 0x'),
+]
+
+
+@pytest.mark.parametrize(('content', 'message'), FILES)
+def test_broken_files(tmp_path, content, message):
+    file = write(tmp_path / 'x.json', content)
+    for read in (read_annotations, AnnotationFile.read):
+        with pytest.raises(ValueError, match=f'x.json: .*{message}|{message}') as e:
+            read(file, ALL_NEEDS)
+        assert type(e.value) is ValueError and 'x.json' in str(e.value)
+
+
+def test_byte_order_mark_is_skipped(tmp_path):
+    file = write(tmp_path / 'x.json', b'\xef\xbb\xbf' + TEXT)
+    assert read_annotations(file, ALL_NEEDS)[0] == example()
+    assert AnnotationFile.read(file, ALL_NEEDS).images == example()['images']
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(['id', 'bbox', 'size', 'counts']), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+
+
+@st.composite
+def mutated_files(draw) -> bytes:
+    """The example after a few replacements, deletions or repetitions, perhaps cut or with a byte changed."""
+    data: Any = copy.deepcopy(example())
+    for _ in range(draw(st.integers(1, 3))):
+        node = data
+        while True:
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(node[key], (dict, list)) and node[key] and draw(st.booleans()):
+                node = node[key]
+                continue
+            kind = draw(st.sampled_from(['replace', 'delete', 'repeat']))
+            if kind == 'replace':
+                node[key] = draw(JSON)
+            elif kind == 'delete':
+                del node[key]
+            elif isinstance(node, list):
+                node.append(copy.deepcopy(node[key]))
+            break
+    content = json.dumps(data).encode()
+    if draw(st.integers(0, 3)) == 0:
+        content = content[: draw(st.integers(0, len(content)))]
+    if content and draw(st.integers(0, 3)) == 0:
+        i = draw(st.integers(0, len(content) - 1))
+        content = content[:i] + bytes([draw(st.integers(0, 255))]) + content[i + 1 :]
+    return content
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(content=mutated_files())
+def test_any_file_is_read_or_named(tmp_path, content):
+    """And what passes can be split and used: its ids are distinct, and its references are there."""
+    file = write(tmp_path / 'x.json', content)
+    outcomes = []
+    for read in (
+        lambda: read_annotations(file, ALL_NEEDS, CATEGORIES),
+        lambda: AnnotationFile.read(file, ALL_NEEDS, CATEGORIES),
+        lambda: build(file, CATEGORIES, tmp_path / 'out'),
+    ):
+        try:
+            outcomes.append(read())
+        except ValueError as e:
+            assert type(e) is ValueError and 'x.json' in str(e)
+            outcomes.append(None)
+    if outcomes[0] is not None:
+        data, columns = outcomes[0]
+        assert len({a['id'] for a in data['annotations']}) == len(columns.ids)
+        assert {a['image_id'] for a in data['annotations']} <= {i['id'] for i in data['images']}
+        assert np.isfinite(columns.boxes).all() and np.isfinite(columns.areas).all()
+        assert outcomes[1] is not None and outcomes[2] is not None

@@ -1,0 +1,67 @@
+"""Lists of images and proposals, and what is said of wrong ones."""
+
+import json
+
+import pytest
+
+from oadp.oake import image_list as images
+
+
+@pytest.fixture
+def write(tmp_path):
+    def run(content, name='annotations.json'):
+        file = tmp_path / name
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        return file
+
+    return run
+
+
+def test_coco(write, tmp_path):
+    file = write(dict(images=[dict(id=9, file_name='a.jpg', width=4, height=3), dict(id=2, file_name='b.jpg')]))  # fmt: skip
+    first, second = images.load_images(file, tmp_path)
+    assert first == images.ImageInfo(9, tmp_path / 'a.jpg', (4, 3))
+    assert second == images.ImageInfo(2, tmp_path / 'b.jpg', None)
+
+
+def test_lvis_takes_folder_and_name_from_the_address(write, tmp_path):
+    url = 'http://images.cocodataset.org/train2017/000000391895.jpg'
+    file = write(dict(images=[dict(id=391895, coco_url=url, width=4, height=3)]))
+    (image,) = images.load_images(file, tmp_path, 'LVIS')
+    assert image.file == tmp_path / 'train2017/000000391895.jpg'
+
+
+def test_what_follows_the_images_is_checked(write, tmp_path):
+    image = '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{'
+    with pytest.raises(ValueError, match='annotations.json: cut off'):
+        images.load_images(write(image), tmp_path)
+    with pytest.raises(ValueError, match='annotations.json: .*whose image_id is not among'):
+        images.load_images(write(image + '"id": 1, "image_id": 2, "category_id": 1}]}'), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('content', 'dataset_type', 'message'),
+    [
+        ({'images': [dict(id=1, file_name='a')]}, 'VOC', "'VOC'; choose from"),
+        ({'annotations': []}, 'COCO', 'lists missing: 1 .*"images"'),
+        ({'images': []}, 'COCO', 'empty lists: 1 .*"images"'),
+        ({'images': [dict(file_name='a')]}, 'COCO', r'images without id: 1 \(images\[0\]\)'),
+        ({'images': [dict(id=1, file_name='a')]}, 'LVIS', 'coco_url'),
+        (
+            {'images': [dict(id=1, file_name='a'), dict(id=1, file_name='b')]},
+            'COCO',
+            'id 1: 2 times',
+        ),
+        ('not JSON', 'COCO', 'annotations.json: not JSON'),
+    ],
+)
+def test_bad_annotations(write, tmp_path, content, dataset_type, message):
+    with pytest.raises(ValueError, match=message):
+        images.load_images(write(content), tmp_path, dataset_type)
+
+
+def test_missing_files_name_the_readme(write, tmp_path):
+    with pytest.raises(FileNotFoundError, match='README'):
+        images.load_images(tmp_path / 'none.json', tmp_path)
+    with pytest.raises(FileNotFoundError, match='README'):
+        images.load_images(write({'images': []}), tmp_path / 'none')
