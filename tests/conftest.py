@@ -125,3 +125,37 @@ def thin(_thin_folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib
     monkeypatch.chdir(_thin_folder)
     monkeypatch.setenv('XDG_CACHE_HOME', str(_thin_folder / 'cache'))
     return _thin_folder
+
+
+@pytest.fixture(scope='session')
+def small_clip():
+    """A small CLIP, of sizes unlike ViT-B/32's, for the tests of texts and prompts."""
+    import torch
+
+    from oadp.clip.weights import import_clip
+
+    torch.manual_seed(0)
+    model = import_clip().model.CLIP(
+        embed_dim=64,
+        image_resolution=48,
+        vision_layers=1,
+        vision_width=64,
+        vision_patch_size=8,
+        context_length=24,
+        vocab_size=49408,
+        transformer_width=64,
+        transformer_heads=1,
+        transformer_layers=2,
+    )
+    # Words must differ by more than a little for a context to be learned from.
+    torch.nn.init.normal_(model.token_embedding.weight, std=0.5)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope='session')
+def small_clip_path(small_clip, tmp_path_factory):
+    from oadp.clip.weights import save_clip_archive
+
+    path = tmp_path_factory.mktemp('clip') / 'small.pt'
+    save_clip_archive(small_clip, path)
+    return path

@@ -66,7 +66,7 @@ def test_on_loading(tmp_path, monkeypatch):
     lines: list[str] = []
     logger = logging.Logger('loading')
     monkeypatch.setattr(logger, 'warning', lambda text, *args: lines.append(text % args))
-    monkeypatch.setattr('oadp.config.runtime.get_logger', lambda: logger)
+    monkeypatch.setattr('oadp.utils.config.runtime.get_logger', lambda: logger)
     file = tmp_path / 'objects.py'
     file.write_text(
         "train = dict(dataloader=dict(dataset=dict(type='LVISDataset', annFile='a')))\n"

@@ -146,7 +146,7 @@ def test_a_dry_run_does_without_the_weights_of_the_backbone(here, monkeypatch):
         ('.trainer.workflow:[("train",1),("val",1)]', "only 'train'"),
         ('.trainer.dataloader.dataset.ann_file::no.json', 'oadp.build_annotations'),
         ('.trainer.dataloader.samples_per_gpu:0', 'samples_per_gpu is 0; expected .* at least 1'),
-        ('.trainer.dataloader.samples_per_gpu:2.0', 'samples_per_gpu is 2.0; expected a whole'),
+        ('.trainer.dataloader.samples_per_gpu:2.5', 'samples_per_gpu is 2.5; expected a whole'),
         ('.trainer.dataloader.workers_per_gpu:-1', 'workers_per_gpu is -1; .* at least 0'),
         ('.trainer.runner.max_iters:0', 'max_iters is 0'),
         ('.trainer.checkpoint_config.interval:0', 'checkpoint_config.interval is 0'),

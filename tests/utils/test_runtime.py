@@ -138,7 +138,7 @@ def test_torchrun_on_the_cpu(tmp_path: pathlib.Path) -> None:
     script = tmp_path / 'script.py'
     script.write_text(SCRIPT)
     command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', str(script)]
-    root = str(pathlib.Path(runtime.__file__).parents[1])
+    root = str(pathlib.Path(runtime.__file__).parents[2])
     result = subprocess.run(
         [sys.executable, *command],
         capture_output=True,
@@ -187,5 +187,5 @@ def test_importing_changes_nothing() -> None:
         'assert before == (dict(os.environ), list(logging.root.handlers));'
         'assert not torch.distributed.is_initialized()'
     )
-    root = str(pathlib.Path(runtime.__file__).parents[1])
+    root = str(pathlib.Path(runtime.__file__).parents[2])
     subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'PYTHONPATH': root})

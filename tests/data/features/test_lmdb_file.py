@@ -37,7 +37,7 @@ def test_cut_off(tmp_path: pathlib.Path, kept: float) -> None:
         check_length(cut)
     if kept == 0.5:
         code = (
-            'import sys; from oadp.features import open_store; '
+            'import sys; from oadp.data.features.stores import open_store; '
             "s = open_store(sys.argv[1], 'globals'); [s.read(i) for i in s.ids()]"
         )
         done = subprocess.run(

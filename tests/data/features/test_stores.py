@@ -167,7 +167,7 @@ def test_kill_while_writing(path, kind):
     """Whatever the moment, each record that is there is whole."""
     code = f"""
         import torch
-        from oadp import features
+        from oadp.data.features import stores as features
         store = features.open_store({str(path)!r}, {kind!r})
         for i in range(10**9):
             store.write(i % 50, torch.full((20000,), i % 50 + 1.0).half())

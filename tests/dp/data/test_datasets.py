@@ -16,7 +16,7 @@ from oadp.dp.data.pipelines import ReadImage
 from oadp.utils import runtime
 from oadp.utils.config import load_config, to_plain
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,7 @@ from oadp.dp import build_detector
 from oadp.dp.engine import checkpoints, runners
 from oadp.utils.config import load_config
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def save(folder: pathlib.Path, step: int, **options) -> None:
