@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('*/README.md')])
 LINK = re.compile(r'(?<!!)\[[^\]\[]*\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)')
-COMMAND = re.compile(r'-m (oadp(?:\.\w+)+)')
+COMMAND = re.compile(r'-m (oadp(?:\.\w+)+)(?!\.?[\w{])')
 CONFIG = re.compile(r'\bconfigs/[a-z_/\d]+\.py\b')
 MODULE = re.compile(r'`(oadp/[\w/]+\.py)`')
 YOURS = ('configs/zoo/', 'configs/dp/my')  # of examples to be written by the reader
