@@ -15,6 +15,7 @@ from oadp import proposals
 from oadp.data.proposals import load_proposals
 from oadp.dp import build_detector
 from oadp.dp.engine.checkpoints import load_detector
+from oadp.dp.engine.proposals import ImageList, propose
 from oadp.mini.dataset import write_dataset
 from oadp.utils.config import load_config
 
@@ -107,7 +108,7 @@ def test_an_unreadable_image_is_named(tmp_path: pathlib.Path, content: bytes) ->
     images = dict(images=[dict(id=1, file_name='a.jpg', width=9, height=9)])
     (tmp_path / 'list.json').write_text(json.dumps(images))
     pipeline = proposals._test_pipeline(load_config(CONFIG))
-    listed = proposals.ImageList(tmp_path / 'list.json', tmp_path, pipeline)
+    listed = ImageList(tmp_path / 'list.json', tmp_path, pipeline)
     with pytest.raises(ValueError, match='a.jpg: not a readable image'):
         listed[0]
 
@@ -152,10 +153,10 @@ class _OneClass(torch.nn.Module):
 
 def test_a_detector_of_one_class_will_do_and_of_several_not() -> None:
     image = torch.zeros(1, 3, 8, 8)
-    found = proposals.propose(_OneClass(), image, [{}])
+    found = propose(_OneClass(), image, [{}])
     np.testing.assert_allclose(found, [[1, 1, 9, 9, 0.8], [0, 0, 5, 5, 0.1]], rtol=1e-6)
     with pytest.raises(ValueError, match='3 classes'):
-        proposals.propose(_ManyClasses(), image, [{}])
+        propose(_ManyClasses(), image, [{}])
 
 
 def test_a_detector_in_half_precision(folder: pathlib.Path) -> None:
@@ -165,9 +166,9 @@ def test_a_detector_in_half_precision(folder: pathlib.Path) -> None:
     metas = [dict(img_shape=(64, 96, 3), scale_factor=np.ones(4, np.float32))]
     from mmcv import runner  # after the adapters of oadp.dp
 
-    exact = proposals.propose(detector, image, metas)
+    exact = propose(detector, image, metas)
     runner.wrap_fp16_model(detector)
-    half = proposals.propose(detector, image, metas)
+    half = propose(detector, image, metas)
     assert half.dtype == np.float32 and np.isfinite(half).all() and half.shape[1] == 5
     assert abs(half[0, 4] - exact[0, 4]) < 0.02
 

@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from oadp.data.boxes import any_overlap
-from oadp.dp.engine.predict import unpack
+from oadp.dp.engine.predict import visit_images
 from oadp.dp.evaluation.ground_truth import GroundTruth
 from oadp.dp.evaluation.matching import pairwise_iou
 from oadp.dp.models.classifiers import load_prompts
 from oadp.utils.progress import Progress
+from oadp.utils.runtime import World
 
 COVER_IOU = 0.5
 """A stored object box stands for an object from this IoU on; of several, the one with the highest."""
@@ -184,7 +185,6 @@ def _add_record(
     return int(kept.sum())
 
 
-@torch.no_grad()
 def probe_detector(
     detector: nn.Module, loader: Any, truth: GroundTruth, device: torch.device
 ) -> dict[str, Tally]:
@@ -201,24 +201,25 @@ def probe_detector(
     tallies: dict[str, Tally] = {}
     rows, num_all = _image_objects(truth), truth.categories.num_all
     positions = {image_id: i for i, image_id in enumerate(truth.image_ids)}
-    share = loader.dataset
     half = getattr(detector, 'fp16_enabled', False)
-    with Progress(len(share), 'probe the detector', 'images') as progress:
-        for index, batch in zip(share.indices, loader, strict=True):
-            mine = rows[positions[truth.images_in_file_order[index]]]
-            xywh, labels = truth.objects.boxes[mine], truth.objects.labels[mine]
-            batch = unpack(batch, device)
-            img, metas = batch['img'][0], batch['img_metas'][0]
-            with torch.autocast(device.type, dtype=torch.float16) if half else nullcontext():
-                features = detector.extract_feat(img)
-            for name, logits in _head_logits(detector, features, metas, xywh).items():
-                tally = tallies.setdefault(f'detector, {name}', Tally.empty(num_all))
-                scores = logits[:, :num_all].float().cpu().numpy()
-                if name == 'image head':
-                    tally.add_multiple(np.isin(np.arange(num_all), labels)[None], scores)
-                elif len(labels):
-                    tally.add_single(labels, scores.argmax(1))
-            progress.update()
+
+    def extract(batch: dict[str, Any]) -> tuple[Sequence[Tensor], list[dict]]:
+        with torch.autocast(device.type, dtype=torch.float16) if half else nullcontext():
+            return detector.extract_feat(batch['img'][0]), batch['img_metas'][0]
+
+    def count(index: int, extracted: tuple[Sequence[Tensor], list[dict]]) -> None:
+        mine = rows[positions[truth.images_in_file_order[index]]]
+        xywh, labels = truth.objects.boxes[mine], truth.objects.labels[mine]
+        for name, logits in _head_logits(detector, *extracted, xywh).items():
+            tally = tallies.setdefault(f'detector, {name}', Tally.empty(num_all))
+            scores = logits[:, :num_all].float().cpu().numpy()
+            if name == 'image head':
+                tally.add_multiple(np.isin(np.arange(num_all), labels)[None], scores)
+            elif len(labels):
+                tally.add_single(labels, scores.argmax(1))
+
+    world = World(rank=0, local_rank=0, size=1, device=device)
+    visit_images(loader, extract, count, world, 'probe the detector')
     return tallies
 
 

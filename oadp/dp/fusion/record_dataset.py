@@ -7,17 +7,15 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils.data import Subset
 
 from oadp.categories import get_categories
 from oadp.dp.data.loaders import build_val_loader
-from oadp.dp.engine.predict import unpack
+from oadp.dp.engine.predict import visit_images
 from oadp.dp.fusion.records import DumpMeta, DumpWriter, Record, file_digest
 from oadp.utils import runtime
 from oadp.utils.config import to_plain
-from oadp.utils.progress import Progress
 from oadp.utils.runtime import World
 
 
@@ -61,19 +59,17 @@ def dump_dataset(
         logger.info(
             '%s: %d of %d images are there', root, len(indices) - len(missing), len(indices)
         )
-    share = missing[world.rank :: world.size]
     loader = build_val_loader(
         Subset(dataset, [indices[i] for i in missing]), config['validator']['dataloader'], world
     )
-    with (
-        torch.inference_mode(),
-        _giving_predictions(detector),
-        Progress(len(share), 'dump', 'images', enabled=world.is_main) as progress,
-    ):
-        for image_id, batch in zip(share, loader, strict=True):
-            (prediction,) = detector(return_loss=False, rescale=True, **unpack(batch, world.device))
-            writer.write(image_id, Record(*prediction))
-            progress.update()
+    with _giving_predictions(detector):
+        visit_images(
+            loader,
+            lambda batch: detector(return_loss=False, rescale=True, **batch)[0],
+            lambda index, prediction: writer.write(missing[index], Record(*prediction)),
+            world,
+            'dump',
+        )
     runtime.barrier()
     logger.info('%s: the records of %d images', root, len(indices))
     return root
