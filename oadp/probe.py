@@ -87,7 +87,7 @@ def _feature_dataset(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def feature_sources(config: Mapping[str, Any], split: str) -> dict[str, Any]:
     """Return where the config's CLIP features of a split are, by kind; empty where it has none."""
-    from oadp.dp.data.pipelines import LoadCLIPFeatures
+    from oadp.dp.data.clip_features import LoadCLIPFeatures
 
     pipeline = _feature_dataset(config['trainer']['dataloader']['dataset'])['pipeline']
     for step in pipeline:

@@ -1,6 +1,7 @@
 """Evaluate a detector: ``(python|torchrun) -m oadp.dp.test CONFIG CHECKPOINT [--metrics …]``."""
 
 import argparse
+import dataclasses
 import pathlib
 
 from oadp.dp import register
@@ -51,22 +52,24 @@ def main(argv: list[str] | None = None) -> None:
     register()
     from oadp.dp.data.datasets import build_dataset
     from oadp.dp.engine.checkpoints import load_detector
-    from oadp.dp.evaluation.outputs import check_destinations, evaluate, set_fusion
+    from oadp.dp.evaluation.outputs import Outputs, evaluate, set_fusion
     from oadp.dp.fusion.record_dataset import dump_dataset
     from oadp.dp.fusion.scores import FusionParameters
 
     fusion = None if args.fusion is None else FusionParameters.from_text(args.fusion)
+    names = [field.name for field in dataclasses.fields(Outputs)]
+    outputs = Outputs(**{name: getattr(args, name) for name in names})
     with runtime.launch() as world:
         dataset = build_dataset(config, 'val')
         if root is None:
-            check_destinations(args, [args.config, args.checkpoint, dataset.ann_file])
+            outputs.check([args.config, args.checkpoint, dataset.ann_file])
         detector = load_detector(config, args.checkpoint, world.device)
         if fusion is not None:
             set_fusion(detector, fusion)
         if root is not None:
             dump_dataset(detector, config, args.checkpoint, dataset, root, world)
         else:
-            evaluate(detector, dataset, config, args, world)
+            evaluate(detector, dataset, config, outputs, world)
 
 
 if __name__ == '__main__':

@@ -85,7 +85,7 @@ def test_on_loading(tmp_path, monkeypatch):
 
 def test_of_mmdet_s_own_config():
     """Which ``load_config`` has not read."""
-    from oadp.dp.data.pipelines import LoadCLIPFeatures
+    from oadp.dp.data.clip_features import LoadCLIPFeatures
 
     step = LoadCLIPFeatures(default=DEFAULT, blocks=dict(data_root='a'))
     assert repr(step) == 'LoadCLIPFeatures(blocks)'

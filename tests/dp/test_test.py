@@ -201,7 +201,7 @@ def test_dry_run(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys):
     printed = capsys.readouterr().out
     for line in (
         'metrics: work_dirs/dry_run/run/latest.metrics.json',
-        'pictures: work_dirs/dry_run/test/dry_show',
+        'images: work_dirs/dry_run/test/dry_show',
     ):
         assert line in printed
     # Four images are no results, wherever these were to go.

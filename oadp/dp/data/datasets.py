@@ -24,7 +24,8 @@ from oadp.categories import Categories, get_categories
 from oadp.data.annotations.checks import AnnotationCheck, AnnotationColumns, read_annotations
 from oadp.data.annotations.lists import MIN_TRAINING_SIDE, image_name
 from oadp.dp.data.annotations_left_out import log_left_out_annotations
-from oadp.dp.data.pipelines import naming_image, with_own_reader, without_unused_features
+from oadp.dp.data.clip_features import without_unused_features
+from oadp.dp.data.image_reading import naming_image, with_own_reader
 from oadp.dp.evaluation import Detections, GroundTruth, class_figures, copypaste
 from oadp.dp.models.distillation import features_used
 from oadp.utils import runtime
@@ -226,6 +227,7 @@ class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
 _OPEN_VOCABULARY = {cls.__name__ for cls in (OV_COCO, OV_LVIS)}
 _DISTILLED = ('ViLD', 'OADP')
 """Detectors whose config says which CLIP features they use."""
+_KEYS = ('trainer', 'validator', 'categories', 'model')
 _LOCATIONS = ('data_root', 'ann_file', 'img_prefix', 'seg_prefix', 'proposal_file')
 
 
@@ -247,8 +249,9 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
     """
     if split not in ('train', 'val'):
         raise ValueError(f'unknown split {split!r}; choose from train, val')
+    config = to_plain({key: config[key] for key in _KEYS if key in config})
     dataset = _dataset_config(config, split)
-    model = to_plain(config.get('model') or {})
+    model = config.get('model') or {}
     for inner in _inner_datasets(dataset):
         inner.setdefault('test_mode', split == 'val')
         if 'pipeline' in inner:  # of any dataset of mmdet
@@ -265,7 +268,7 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
 
 
 def _dataset_config(config: Mapping[str, Any], split: str) -> dict[str, Any]:
-    return to_plain(config[dict(train='trainer', val='validator')[split]]['dataloader']['dataset'])
+    return config[dict(train='trainer', val='validator')[split]]['dataloader']['dataset']
 
 
 def _inner_datasets(config: Any) -> Iterator[dict[str, Any]]:

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 
 from oadp.data.annotations.file import read_images
 from oadp.data.annotations.lists import image_name
+from oadp.dp.data.image_reading import naming_image, with_own_reader
 from oadp.dp.data.loaders import build_val_loader
-from oadp.dp.data.pipelines import naming_image, with_own_reader
 from oadp.dp.engine.predict import gather_in_order, visit_images
 from oadp.utils import runtime
 from oadp.utils.files import atomic_write

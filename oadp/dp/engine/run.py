@@ -273,5 +273,5 @@ def _build_evaluation(
     dataset = build_dataset(config, 'val')
     if 'segm' in trainer['evaluation'].get('metric', ()):  # a name, or several
         dataset.require_masks()
-    loader = build_val_loader(dataset, to_plain(config['validator']['dataloader']), world)
+    loader = build_val_loader(dataset, config['validator']['dataloader'], world)
     return EvaluationHook(loader, world, **{'by_epoch': not endless, **trainer['evaluation']})

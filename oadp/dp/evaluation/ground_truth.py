@@ -11,27 +11,29 @@ __all__ = ['GroundTruth']
 import functools
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import hotcoco
 import numpy as np
 
 from oadp.categories import Categories, get_categories
 from oadp.data.annotations.checks import read_annotations
+from oadp.data.annotations.lists import Need
 from oadp.dp.evaluation.annotations import read_objects, select_images
 from oadp.dp.evaluation.detections import Detections
 from oadp.dp.evaluation.federated import counted_by_lvis, judgement
+from oadp.dp.evaluation.hotcoco_index import index_objects, load_detections
 from oadp.dp.evaluation.metrics import (
     COCO_LIMITS,
     LVIS_LIMITS,
     Curves,
+    Metric,
     coco_metrics,
     full_name,
     labels_of_metrics,
     lvis_metrics,
+    spread,
 )
-
-Metric = Literal['bbox', 'segm']
 
 
 class GroundTruth:
@@ -61,7 +63,9 @@ class GroundTruth:
     ) -> None:
         name, data = 'the annotations', source
         if isinstance(source, (str, pathlib.Path)):
-            needs = {'annotations', 'box'} | ({'lvis'} if federated else set())
+            needs: set[Need] = {'annotations', 'box'}
+            if federated:
+                needs.add('lvis')
             name = str(source)
             data, _ = read_annotations(source, needs, categories)
         self.categories = categories
@@ -218,65 +222,36 @@ class GroundTruth:
         evaluator.accumulate()
         result = evaluator.eval
         curves = Curves(result['precision'], result['recall'])
-        return curves if labels is None else self._spread(curves, labels)
+        return curves if labels is None else spread(curves, labels, self.categories.num_all)
 
-    def _spread(self, curves: Curves, labels: Sequence[int]) -> Curves:
-        """Put the columns of some categories where their labels are."""
-        empty = Curves.empty(self.categories.num_all, curves.recall.shape[-1])
-        precision, recall = (array.copy() for array in empty)
-        precision[:, :, labels], recall[:, labels] = curves
-        return Curves(precision, recall)
-
-    def _index(self, metric: str) -> hotcoco.COCO:
-        objects = self.objects
+    def _index(self, metric: Metric) -> hotcoco.COCO:
         if metric not in self._indexed:
-            if metric == 'segm' and objects.segmentations is None and len(objects.labels):
+            if metric == 'segm' and self.objects.segmentations is None and len(self.objects.labels):
                 raise ValueError('metric segm needs masks, and the annotations have none')
-            self._indexed[metric] = hotcoco.COCO.from_arrays(
-                [self._image(i, info) for i, info in enumerate(self._infos)],
-                self._categories(),
-                objects.images + 1,
-                objects.labels + 1,
-                objects.boxes,
-                area=objects.areas,
-                iscrowd=objects.crowd,
-                segmentation=(objects.segmentations or []) if metric == 'segm' else None,
+            infos = zip(self.categories.all_, self.frequencies, strict=True)
+            self._indexed[metric] = index_objects(
+                self._images(), list(infos), self.objects, metric == 'segm'
             )
         return self._indexed[metric]
 
-    def _image(self, index: int, info: Mapping[str, Any]) -> dict[str, Any]:
-        image = dict(id=index + 1, width=info.get('width', 0), height=info.get('height', 0))
+    def _images(self) -> list[dict[str, Any]]:
+        """Return the records of the images, with new ids: positions and labels, from 1."""
+        return [self._image(i, info) for i, info in enumerate(self._infos, start=1)]
+
+    def _image(self, image_id: int, info: Mapping[str, Any]) -> dict[str, Any]:
+        image = dict(id=image_id, width=info.get('width', 0), height=info.get('height', 0))
         if self.federated:
             labels = self._label_of
             for key in ('neg_category_ids', 'not_exhaustive_category_ids'):
                 image[key] = [labels[i] + 1 for i in info[key] if i in labels]
         return image
 
-    def _categories(self) -> list[dict[str, Any]]:
-        infos = zip(self.categories.all_, self.frequencies, strict=True)
-        return [
-            dict(id=i, name=name, **({'frequency': frequency} if frequency else {}))
-            for i, (name, frequency) in enumerate(infos, start=1)
-        ]
-
-    def _load(self, truth: hotcoco.COCO, detections: Detections, metric: str) -> hotcoco.COCO:
+    def _load(self, truth: hotcoco.COCO, detections: Detections, metric: Metric) -> hotcoco.COCO:
         if metric == 'segm' and detections.masks is None and len(detections.labels):
             raise ValueError('metric segm needs masks, and this detector gives none')
         detections = self.counted(detections)
-        rows = np.empty((len(detections.labels), 7))
-        rows[:, 0] = np.searchsorted(self._image_ids, detections.image_ids) + 1
-        rows[:, 1:5] = detections.boxes
-        rows[:, 3:5] -= rows[:, 1:3]
-        rows[:, 5] = detections.scores
-        rows[:, 6] = detections.labels + 1
-        masks = list(detections.masks) if metric == 'segm' and len(rows) else None
-        found = truth.load_res(rows, segmentation=masks)
-        if masks is not None and not self.federated:
-            # lvis-api, as mmdet calls it, divides detections by the area of their boxes; mmdet's
-            # COCO by that of their masks.
-            areas = np.asarray(hotcoco.mask.area(masks), np.float64)
-            found.update_anns(ids=np.arange(1, len(masks) + 1), area=areas)
-        return found
+        images = np.searchsorted(self._image_ids, detections.image_ids)
+        return load_detections(truth, detections, images, metric == 'segm', self.federated)
 
     def counted(self, detections: Detections) -> Detections:
         """Return the detections that count, ordered by image and label as mmdet's results.
@@ -292,8 +267,7 @@ class GroundTruth:
     @functools.cached_property
     def _judgement(self) -> tuple[np.ndarray, np.ndarray]:
         """(images, C) bool: where a class is judged, and where it is annotated only in part."""
-        images = [self._image(i, info) for i, info in enumerate(self._infos)]
-        return judgement(images, self.objects, self.categories.num_all)
+        return judgement(self._images(), self.objects, self.categories.num_all)
 
     def unjudged(self, detections: Detections, is_false: np.ndarray) -> np.ndarray:
         """Return which detections are of classes that are not judged in their images (LVIS).

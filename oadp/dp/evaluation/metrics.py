@@ -8,20 +8,25 @@ __all__ = [
     'COCO_LIMITS',
     'LVIS_LIMITS',
     'Curves',
+    'Metric',
     'coco_metrics',
     'copypaste',
     'full_name',
     'labels_of_metrics',
     'lvis_metrics',
     'metric_prefixes',
+    'spread',
 ]
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from oadp.categories import Categories
+
+Metric = Literal['bbox', 'segm']
+"""Whether boxes or masks are evaluated."""
 
 COCO_LIMITS = (100, 300, 1000)
 """Numbers of detections considered, of an image and category. As in pycocotools, mAP is computed at
@@ -84,6 +89,20 @@ class Curves(NamedTuple):
     ) -> float:
         """Return the mean of the highest recalls; see :meth:`average_precision`."""
         return _mean(self.recall[:, labels, _AREAS.index(area), limit], iou)
+
+
+def spread(curves: Curves, labels: Sequence[int], num_categories: int) -> Curves:
+    """Return curves of all categories from those of some; the others are −1.
+
+    Args:
+        curves: of n categories.
+        labels: (n,) their labels.
+        num_categories: the number of all categories.
+    """
+    empty = Curves.empty(num_categories, curves.recall.shape[-1])
+    precision, recall = (array.copy() for array in empty)
+    precision[:, :, labels], recall[:, labels] = curves
+    return Curves(precision, recall)
 
 
 def _mean(values: np.ndarray, iou: float | None) -> float:

@@ -1,13 +1,13 @@
 """What follows the detections of a test: metrics as a table and a file, results, pictures."""
 
-__all__ = ['check_destinations', 'evaluate', 'metrics_file', 'metrics_table', 'set_fusion']
+__all__ = ['Outputs', 'evaluate', 'metrics_file', 'metrics_table', 'set_fusion']
 
-import argparse
+import dataclasses
 import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import rich.console
 import rich.table
@@ -24,10 +24,11 @@ from oadp.dp.evaluation.error_images import draw_errors
 from oadp.dp.evaluation.files import write_results
 from oadp.dp.fusion.scores import FusionParameters
 from oadp.utils import runtime
-from oadp.utils.config import to_plain
 from oadp.utils.files import atomic_write
 from oadp.utils.output_names import check_apart, check_file, check_folder, output_stems
 from oadp.utils.runtime import World
+
+_DRY_RUN_FOLDER = pathlib.Path('work_dirs/dry_run/test')
 
 _COCO_ITEMS = {
     'AP': 'mAP_',
@@ -41,56 +42,119 @@ _COCO_ITEMS = {
 _LVIS_ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'APr', 'APc', 'APf', 'AR@300', 'ARr@300')
 
 
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What an evaluation computes and which files it writes.
+
+    In ``DRY_RUN``, files are written to ``work_dirs/dry_run/test`` instead.
+
+    Attributes:
+        checkpoint: the checkpoint that is evaluated; the metrics are written beside it.
+        metrics: ``bbox``, ``segm`` or both.
+        classwise: report the metrics of each category as well, as a table and a CSV file.
+        out: write the detections to this file: a pickle, or JSON in COCO's results format.
+        out_json: write the metrics to this file; None is :func:`metrics_file`.
+        show_dir: draw the detections into this folder.
+        show_score_thr: the lowest score of the detections that are drawn.
+        show_errors: draw missed objects and false detections.
+
+    Raises:
+        ValueError: ``show_errors`` without ``show_dir``.
+    """
+
+    checkpoint: pathlib.Path
+    metrics: Sequence[Literal['bbox', 'segm']] = ('bbox',)
+    classwise: bool = False
+    out: pathlib.Path | None = None
+    out_json: pathlib.Path | None = None
+    show_dir: pathlib.Path | None = None
+    show_score_thr: float = 0.3
+    show_errors: bool = False
+
+    def __post_init__(self) -> None:
+        if self.show_errors and self.show_dir is None:
+            raise ValueError('--show-errors adds to the images of --show-dir, which is not given')
+        for name in ('out', 'out_json', 'show_dir'):
+            path = getattr(self, name)
+            if path is not None and runtime.dry_run():
+                object.__setattr__(self, name, _DRY_RUN_FOLDER / path.name)
+
+    @property
+    def metrics_file(self) -> pathlib.Path:
+        """The JSON file of the metrics."""
+        return self.out_json or metrics_file(self.checkpoint)
+
+    def check(self, inputs: Sequence[str | os.PathLike]) -> None:
+        """Check that the files can be written, before the detector runs.
+
+        Args:
+            inputs: the files that are read, which must not be overwritten.
+
+        Raises:
+            ValueError: a file cannot be written; the message names the option and the reason.
+        """
+        if self.out is not None:
+            check_file('--out', self.out, ('.pkl', '.pickle', '.json'), inputs)
+        if self.out_json is not None:
+            check_file('--out-json', self.out_json, ('.json',), inputs)
+        else:
+            check_file('CHECKPOINT', self.metrics_file)
+        if self.show_dir is not None:
+            check_folder('--show-dir', self.show_dir)
+
+
 def evaluate(
     detector: nn.Module,
     dataset: Any,
     config: Mapping[str, Any],
-    args: argparse.Namespace,
+    outputs: Outputs,
     world: World,
 ) -> None:
-    """Detect on a dataset, print the metrics and write what the arguments ask for.
+    """Detect on a dataset, print the metrics and write the files of ``outputs``.
 
     Args:
         detector: in evaluation mode, on ``world.device``.
         dataset: ``OV_COCO`` or ``OV_LVIS``, in test mode.
         config: the whole config.
-        args: of ``oadp.dp.test``.
+        outputs: the metrics to compute and the files to write.
         world: this process among the others.
+
+    Raises:
+        ValueError: ``segm`` metrics of a detector or of annotations without masks.
     """
-    if args.show_errors and args.show_dir is None:
-        raise ValueError('--show-errors adds to the images of --show-dir, which is not given')
-    if 'segm' in args.metrics and not getattr(detector, 'with_mask', False):
-        raise ValueError('--metrics segm needs masks, and the detector of this config has none')
-    if 'segm' in args.metrics:
+    if 'segm' in outputs.metrics:
+        if not getattr(detector, 'with_mask', False):
+            raise ValueError('--metrics segm needs masks, and the detector of this config has none')
         dataset.require_masks()
     visit = None
-    out, out_json, show_dir = map(_aside, (args.out, args.out_json, args.show_dir))
-    if show_dir is not None:
-        visit = _Drawings(show_dir, dataset, args.show_score_thr, args.show_errors).write
+    if outputs.show_dir is not None:
+        visit = _Drawings(
+            outputs.show_dir, dataset, outputs.show_score_thr, outputs.show_errors
+        ).write
 
-    loader = build_val_loader(dataset, to_plain(config['validator']['dataloader']), world)
+    loader = build_val_loader(dataset, config['validator']['dataloader'], world)
     results = predict(detector, loader, world, visit)
     if results is None:
         return
-    if out is not None:
-        write_results(out, results, dataset.ground_truth, dataset.img_ids)
-    metrics = dataset.evaluate(results, metric=args.metrics, classwise=args.classwise)
-    path, by_class = out_json or metrics_file(args.checkpoint), None
-    if args.classwise:
+    if outputs.out is not None:
+        write_results(outputs.out, results, dataset.ground_truth, dataset.img_ids)
+    metrics = dataset.evaluate(results, metric=outputs.metrics, classwise=outputs.classwise)
+    path, by_class = outputs.metrics_file, None
+    if outputs.classwise:
         by_class = path.with_name(f'{path.stem}.classwise.csv')
-        _report_classes({name: metrics[f'{name}_classwise'] for name in args.metrics}, by_class)
-    rich.console.Console().print(metrics_table(metrics, dataset.categories, args.metrics))
+        _report_classes({name: metrics[f'{name}_classwise'] for name in outputs.metrics}, by_class)
+    rich.console.Console().print(metrics_table(metrics, dataset.categories, outputs.metrics))
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(metrics, indent=1), encoding='utf-8')
-    places = {
-        'pictures': show_dir,
-        'detections': out,
+    written = {
+        'images': outputs.show_dir,
+        'detections': outputs.out,
         'metrics by class': by_class,
         'metrics': path,
     }
-    for what, where in places.items():
+    for name, where in written.items():
         if where is not None:
-            print(f'{what}: {where}')
+            print(f'{name}: {where}')
 
 
 def _report_classes(rows: Mapping[str, Any], path: pathlib.Path) -> None:
@@ -112,13 +176,6 @@ def set_fusion(detector: nn.Module, parameters: FusionParameters) -> None:
             'fused with those of the box head; expected a ViLD or OADP detector that has one'
         )
     detector.roi_head.fusion = parameters
-
-
-def _aside(path: pathlib.Path | None) -> pathlib.Path | None:
-    """A path that was asked for, or in ``DRY_RUN`` one that is not taken for a result."""
-    if path is None or not runtime.dry_run():
-        return path
-    return pathlib.Path('work_dirs/dry_run/test', path.name)
 
 
 def metrics_file(checkpoint: pathlib.Path) -> pathlib.Path:
@@ -200,23 +257,3 @@ class _Drawings:
         else:
             drawn = draw(image, detections)
         save_drawing(self._stems[index], drawn)
-
-
-def check_destinations(args: argparse.Namespace, inputs: Sequence[str | os.PathLike]) -> None:
-    """Refuse destinations that could not be written, before the work.
-
-    Args:
-        args: of ``oadp.dp.test``.
-        inputs: files that are read.
-
-    Raises:
-        ValueError: says which option, and what is wrong.
-    """
-    if args.out is not None:
-        check_file('--out', _aside(args.out), ('.pkl', '.pickle', '.json'), inputs)
-    if args.out_json is not None:
-        check_file('--out-json', _aside(args.out_json), ('.json',), inputs)
-    else:
-        check_file('CHECKPOINT', metrics_file(args.checkpoint))
-    if args.show_dir is not None:
-        check_folder('--show-dir', _aside(args.show_dir))

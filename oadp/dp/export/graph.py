@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oadp.dp.export.suppression import suppress_levels, top_candidates, top_detections
-from oadp.dp.models.nms import nms_settings
+from oadp.dp.models.nms import is_plain_nms, nms_settings
 from oadp.dp.models.roi_heads import RoIPrediction, ViLDEnsembleRoIHead
 
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.modules.batchnorm._BatchNorm)
@@ -83,8 +83,7 @@ def _other_settings(model: nn.Module) -> list[str]:
         f'{name} is {value!r}, expected {want!r}' for name, value, want in found if value != want
     ]
     for name, nms in (('rpn', model.rpn_head.test_cfg.nms), ('rcnn', roi_head.test_cfg.nms)):
-        options = {k: v for k, v in nms.items() if k != 'split_thr'}
-        if options.pop('type', 'nms') != 'nms' or set(options) != {'iou_threshold'}:
+        if not is_plain_nms(nms):
             faults.append(f"test_cfg.{name}.nms is {dict(nms)}, expected type='nms' alone")
     return faults
 

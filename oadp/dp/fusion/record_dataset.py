@@ -76,8 +76,8 @@ def dump_dataset(
 
 
 def _describe(config: Mapping[str, Any], checkpoint: pathlib.Path) -> DumpMeta:
-    dataset = to_plain(config['validator']['dataloader']['dataset'])
-    model = to_plain(config['model'])
+    plain = to_plain({key: config[key] for key in ('validator', 'model')})
+    dataset, model = plain['validator']['dataloader']['dataset'], plain['model']
     test_cfg = model['test_cfg']
     # Of the model, all that the logits depend on: a temperature and the prompts are not weights.
     inference = {k: v for k, v in model.items() if k not in ('train_cfg', 'test_cfg', 'distiller')}

@@ -13,7 +13,6 @@ from mmdet.models.utils.builder import LINEAR_LAYERS
 
 from oadp.categories import Categories
 from oadp.dp.models.classifiers import BaseClassifier, load_prompts
-from oadp.utils.config import to_plain
 
 
 def bind_categories(config: Mapping[str, Any], categories: Categories) -> ConfigDict:
@@ -28,7 +27,7 @@ def bind_categories(config: Mapping[str, Any], categories: Categories) -> Config
             faults are listed.
         FileNotFoundError: prompt files that are not there, and no other fault.
     """
-    bound = ConfigDict(to_plain(config))
+    bound = ConfigDict(config)  # a deep copy
     faults: list[Exception] = []
     for path, node in _dicts(bound, ''):
         for key in {'num_classes', 'out_features'} & set(node):

@@ -1,12 +1,13 @@
-"""Class-wise NMS that looks only at the candidates that can be among the results.
+"""Class-wise NMS that processes only the candidates that can be among the results.
 
-With a score threshold of 0 every RoI is a candidate for every class: 1,000 RoIs and 65 classes are
-65,000 boxes an image, of which 300 are kept. Greedy NMS decides on a box by higher-scoring boxes of
-its class alone, so on the candidates above any score it decides as on all of them. Hence: the best
-few candidates first, and more of them only where fewer than 300 survive.
+With a score threshold of 0, every RoI is a candidate for every class: 1,000 RoIs and 65 classes give
+65,000 boxes per image, of which 300 are kept. Greedy NMS decides on a box only by the higher-scoring
+boxes of its class, so NMS on the candidates above a given score gives the same result for them as NMS
+on all candidates. Therefore the candidates with the highest scores are processed first, and more of
+them only if fewer than 300 survive.
 """
 
-__all__ = ['nms_settings', 'top_detections']
+__all__ = ['is_plain_nms', 'nms_settings', 'top_detections']
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,30 +17,45 @@ from torch import Tensor
 from torchvision.ops import nms
 
 _FIRST = 2
-"""Candidates of the first round for each box that may be kept."""
+"""Number of candidates in the first round, per box that may be kept."""
 
 _GROWTH = 4
-"""Candidates of a further round for each of the round before."""
+"""Factor by which the number of candidates grows from round to round."""
+
+
+def is_plain_nms(nms_cfg: Mapping[str, Any]) -> bool:
+    """Return whether a config is that of mmdet's class-wise NMS with nothing but a threshold.
+
+    ``split_thr`` does not count: it decides when mmcv loops over the classes, and the result is the
+    same.
+
+    Args:
+        nms_cfg: ``nms`` of ``test_cfg.rpn`` or ``test_cfg.rcnn``.
+
+    >>> is_plain_nms(dict(iou_threshold=0.5)), is_plain_nms(dict(type='soft_nms'))
+    (True, False)
+    """
+    return nms_cfg.get('type', 'nms') == 'nms' and {'iou_threshold'} == set(nms_cfg) - {
+        'type',
+        'split_thr',
+    }
 
 
 def nms_settings(rcnn_test_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of :func:`top_detections`, from the config's ``model.test_cfg.rcnn``.
+    """Return the arguments of :func:`top_detections`, from the config's ``model.test_cfg.rcnn``.
 
     Raises:
-        ValueError: another kind of NMS than mmdet's plain class-wise one.
+        ValueError: the NMS is not mmdet's class-wise one with nothing but a threshold.
 
     >>> nms_settings(dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=300))
     {'iou_threshold': 0.5, 'score_threshold': 0.0, 'max_per_image': 300}
     """
-    nms_cfg = dict(rcnn_test_cfg['nms'])
-    kind, threshold = nms_cfg.pop('type', 'nms'), nms_cfg.pop('iou_threshold')
-    nms_cfg.pop('split_thr', None)  # when mmcv loops over the classes: the result is the same
-    if kind != 'nms' or nms_cfg:
+    if not is_plain_nms(rcnn_test_cfg['nms']):
         raise ValueError(
             f"expected nms=dict(type='nms', iou_threshold=…) alone; found {rcnn_test_cfg['nms']}"
         )
     return dict(
-        iou_threshold=threshold,
+        iou_threshold=rcnn_test_cfg['nms']['iou_threshold'],
         score_threshold=rcnn_test_cfg['score_thr'],
         max_per_image=rcnn_test_cfg['max_per_img'],
     )
@@ -53,18 +69,19 @@ def top_detections(
     score_threshold: float,
     max_per_image: int,
 ) -> tuple[Tensor, Tensor]:
-    """The detections that mmdet's ``multiclass_nms`` gives, of class-agnostic boxes.
+    """Return the detections of mmdet's ``multiclass_nms`` for class-agnostic boxes.
 
     Args:
         boxes: (n, 4) xyxy in pixels, not negative.
         scores: (n, C + 1), background last.
-        iou_threshold: of two boxes of a class that overlap more, the lower-scoring is dropped.
-        score_threshold: only what scores more is a candidate.
-        max_per_image: at most so many are kept; all where it is not positive.
+        iou_threshold: of two boxes of a class whose IoU is higher, the one with the lower score is
+            dropped.
+        score_threshold: only boxes with a higher score are candidates.
+        max_per_image: the maximum number of boxes to keep; all if it is not positive.
 
     Returns:
-        (k, 5) xyxy and score in descending order of score, and (k,) labels. Equal scores come in
-        the order of (RoI, class).
+        (k, 5) xyxy and score in descending order of score, and (k,) labels. Equal scores are
+        ordered by RoI, then by class.
     """
     num_classes = scores.shape[1] - 1
     flat = scores[:, :-1].reshape(-1)
@@ -72,15 +89,15 @@ def top_detections(
     total = int(is_candidate.count_nonzero())
     if total == 0:
         return boxes.new_zeros(0, 5), torch.zeros(0, dtype=torch.long, device=boxes.device)
-    # mmcv keeps the classes apart by moving each of them beyond the largest coordinate. Far away
-    # float32 rounds coordinates, by 1/128 pixel for COCO's and 1/16 for LVIS's last class; the same
-    # arithmetic is used here, for the same result.
+    # mmcv separates the classes by an offset that is larger than every coordinate. Large offsets
+    # make float32 round the coordinates, by 1/128 pixel for the last class of COCO and by 1/16 pixel
+    # for the last class of LVIS. The same arithmetic is used here to get the same result.
     offset = boxes[is_candidate.view(-1, num_classes).any(1)].max() + 1
     wanted = max_per_image if max_per_image > 0 else total
     count = _FIRST * wanted
     while True:
         if count < total:
-            # All that score as much as the last one: the set must be closed upwards.
+            # Include all candidates that have the same score as the last one.
             chosen = (flat >= flat.topk(count, sorted=False).values.min()) & is_candidate
         else:
             chosen = is_candidate

@@ -16,7 +16,7 @@ from mmdet.models.roi_heads import StandardRoIHead
 from torch import Tensor, nn
 
 from oadp.dp.fusion.scores import FusionParameters, fuse_scores
-from oadp.dp.models.nms import top_detections
+from oadp.dp.models.nms import is_plain_nms, nms_settings, top_detections
 
 
 class RoIPrediction(NamedTuple):
@@ -222,16 +222,9 @@ class ViLDEnsembleRoIHead(StandardRoIHead):
 
 
 def _suppress(boxes: Tensor, scores: Tensor, cfg: Any) -> tuple[Tensor, Tensor]:
-    options = dict(cfg.nms)
-    if options.pop('type', 'nms') != 'nms' or set(options) != {'iou_threshold'}:
+    if not is_plain_nms(cfg.nms):
         return multiclass_nms(boxes, scores, cfg.score_thr, cfg.nms, cfg.max_per_img)
-    return top_detections(
-        boxes,
-        scores,
-        iou_threshold=cfg.nms.iou_threshold,
-        score_threshold=cfg.score_thr,
-        max_per_image=cfg.max_per_img,
-    )
+    return top_detections(boxes, scores, **nms_settings(cfg))
 
 
 @HEADS.register_module()

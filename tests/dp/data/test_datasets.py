@@ -12,7 +12,7 @@ from training_world import CATEGORY_IDS, NAMES, make_world, write_json
 
 from oadp.categories import get_categories
 from oadp.dp import build_dataset
-from oadp.dp.data.pipelines import ReadImage
+from oadp.dp.data.image_reading import ReadImage
 from oadp.utils import runtime
 from oadp.utils.config import load_config, to_plain
 

@@ -3,32 +3,23 @@
 __all__ = [
     'LoadCLIPFeatures',
     'OVFormatBundle',
-    'ReadImage',
-    'naming_image',
-    'with_own_reader',
     'without_unused_features',
 ]
 
-import contextlib
-import os
 import pathlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import cv2
-import mmcv
-import numpy as np
 import torch
 from mmcv.parallel import DataContainer
 from mmdet.datasets import PIPELINES
-from mmdet.datasets.pipelines import DefaultFormatBundle, LoadImageFromFile, to_tensor
+from mmdet.datasets.pipelines import DefaultFormatBundle, to_tensor
 from torch import Tensor
 from torch.nn import functional as F
 
 from oadp.compat import translate_location
 from oadp.data.boxes import any_overlap, is_large_enough
 from oadp.data.features.stores import PACKED_SUFFIX, Kind, Record, Store, open_store
-from oadp.data.images import decode_image, read_image
 from oadp.utils import runtime
 
 _DRY_RUN_OUTPUTS = pathlib.Path('work_dirs/dry_run')
@@ -88,64 +79,6 @@ class _Source:
         for store in self._stores:
             for path in sorted(_DRY_RUN_OUTPUTS.glob(f'**/{store.path}')):
                 yield open_store(path, store.kind)
-
-
-@PIPELINES.register_module()
-class ReadImage(LoadImageFromFile):
-    """Read an image as all of OADP does, and compare its size with the annotation's.
-
-    It takes the place of mmdet's ``LoadImageFromFile``, whose arguments and results it has, in the
-    pipelines of every dataset (see ``with_own_reader``).
-
-    Raises:
-        FileNotFoundError: no such image.
-        ValueError: see ``read_image``; or ``color_type`` is not ``color``.
-    """
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        if self.color_type != 'color':
-            raise ValueError(
-                f"LoadImageFromFile: color_type is {self.color_type!r}; expected 'color', as images "
-                'are read as 8-bit RGB'
-            )
-
-    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        info = results['img_info']
-        name = os.path.join(results['img_prefix'] or '', info['filename'])
-        size_wh = (info['width'], info['height']) if {'width', 'height'} <= info.keys() else None
-        image = self._read(name, size_wh)
-        if getattr(self, 'channel_order', 'bgr') == 'bgr':
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        if self.to_float32:
-            image = image.astype(np.float32)
-        return {
-            **results,
-            'filename': name,
-            'ori_filename': info['filename'],
-            'img': image,
-            'img_shape': image.shape,
-            'ori_shape': image.shape,
-            'img_fields': ['img'],
-        }
-
-    def _read(self, name: str, size_wh: tuple[int, int] | None) -> np.ndarray:
-        if self.file_client_args.get('backend', 'disk') == 'disk':
-            return read_image(name, size_wh)
-        if self.file_client is None:
-            self.file_client = mmcv.FileClient(**self.file_client_args)
-        return decode_image(self.file_client.get(name), name, size_wh)
-
-
-def with_own_reader(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return a pipeline's config with ``ReadImage`` in place of ``LoadImageFromFile``."""
-    theirs = ('LoadImageFromFile', LoadImageFromFile)
-    return [
-        {**step, 'type': ReadImage.__name__}
-        if isinstance(step, Mapping) and step.get('type') in theirs
-        else step
-        for step in pipeline
-    ]
 
 
 _LOCATION_KEYS: dict[Kind, str] = {'globals': 'globals_', 'blocks': 'blocks', 'objects': 'objects'}
@@ -309,19 +242,3 @@ class OVFormatBundle(DefaultFormatBundle):
                 results['clip_global'], stack=True, pad_dims=None
             )
         return results
-
-
-@contextlib.contextmanager
-def naming_image(path: str | os.PathLike) -> Iterator[None]:
-    """Name the image where OpenCV fails in a step of a pipeline.
-
-    Raises:
-        ValueError: such as at resizing an image of 1 × 5000 pixels, of which no column is left.
-    """
-    try:
-        yield
-    except cv2.error as e:
-        cause = ' '.join(str(e).split())
-        raise ValueError(
-            f'{path}: an image that cannot be resized to the input of the network ({cause})'
-        ) from e
