@@ -1,4 +1,4 @@
-"""Random ground truth and detections near it, and how pycocotools and lvis-api judge them."""
+"""Random ground truth and detections near it, and their metrics by pycocotools and lvis-api."""
 
 import contextlib
 import copy
@@ -98,7 +98,7 @@ def _bitmap(x1: float, y1: float, x2: float, y2: float) -> np.ndarray:
 
 
 def _run_lengths(xywh: np.ndarray) -> dict:
-    """An uncompressed run-length encoding, as COCO has of crowds."""
+    """Return an uncompressed run-length encoding, as for crowds in COCO."""
     x, y, w, h = xywh
     flat = np.concatenate([[0], _bitmap(x, y, x + w, y + h).flatten(order='F'), [2]])
     changes = np.flatnonzero(np.diff(flat) != 0)
@@ -106,7 +106,7 @@ def _run_lengths(xywh: np.ndarray) -> dict:
 
 
 def as_results(detections: Detections, metric: str, with_box: bool) -> list[dict]:
-    """Rows in COCO's results format, the order of ``detections`` within an image and category."""
+    """Return rows in COCO's results format, in the order of ``detections`` within an image and category."""
     order = np.lexsort((detections.labels, detections.image_ids))
     rows = []
     for k in order.tolist():
@@ -125,7 +125,7 @@ def as_results(detections: Detections, metric: str, with_box: bool) -> list[dict
 
 
 def pycocotools_figures(data: dict, detections: Detections, metric: str) -> dict[str, float]:
-    """The figures of ``coco_metrics``, by pycocotools."""
+    """Return the metrics of ``coco_metrics``, computed by pycocotools."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -150,7 +150,7 @@ def pycocotools_figures(data: dict, detections: Detections, metric: str) -> dict
 
 
 def lvis_figures(path: pathlib.Path, detections: Detections, metric: str) -> dict[str, float]:
-    """The figures of lvis-api on a file, by their own names."""
+    """Return the metrics of lvis-api on a file, by its names."""
     from oadp import compat
 
     compat.install()
@@ -164,6 +164,6 @@ def lvis_figures(path: pathlib.Path, detections: Detections, metric: str) -> dic
 
 
 def write(data: dict, path: pathlib.Path) -> pathlib.Path:
-    """Write annotations; returns the path."""
+    """Write annotations, and return the path."""
     path.write_text(json.dumps(data))
     return path

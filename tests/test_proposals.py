@@ -1,4 +1,4 @@
-"""Proposals: in the order of the ids, in pixels of the image, the same on any number of processes."""
+"""Proposals are ordered by image id, in pixels of the image, on any number of processes."""
 
 import json
 import os
@@ -26,7 +26,7 @@ COUNT = 5
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A small world, its image list in disorder, and an untrained detector."""
+    """A small dataset with shuffled images, and an untrained detector."""
     path = tmp_path_factory.mktemp('proposals')
     write_dataset(path / 'data/mini', num_train=COUNT, num_val=1)
     annotations = path / 'data/mini/annotations/instances_train.json'
@@ -55,7 +55,7 @@ def read(path: pathlib.Path) -> list[np.ndarray]:
     return pickle.loads(path.read_bytes())
 
 
-def test_they_are_in_the_order_of_the_ids(
+def test_proposals_are_in_the_order_of_the_ids(
     folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -70,7 +70,7 @@ def test_they_are_in_the_order_of_the_ids(
         assert boxes[:, :4].min() >= 0
         assert (boxes[:, 2] <= image['width']).all() and (boxes[:, 3] <= image['height']).all()
         assert (boxes[:-1, 4] >= boxes[1:, 4]).all()
-        # Alone, an image gets the same.
+        # An image gets the same proposals on its own.
         (folder / 'one.json').write_text(json.dumps(dict(images=[image])))
         proposals.main([*arguments('one.pkl'), '--annotations=one.json'])
         np.testing.assert_array_equal(read(folder / 'one.pkl')[0], boxes)
@@ -80,7 +80,9 @@ def _id(image: dict) -> int:
     return image['id']
 
 
-def test_extraction_reads_them(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extraction_reads_the_proposals(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder)
     proposals.main(arguments('all.pkl'))
     images = json.loads((folder / 'shuffled.json').read_text())['images']
@@ -113,7 +115,7 @@ def test_an_unreadable_image_is_named(tmp_path: pathlib.Path, content: bytes) ->
         listed[0]
 
 
-def test_the_folder_is_that_of_the_config(folder: pathlib.Path) -> None:
+def test_default_folder_is_that_of_the_config(folder: pathlib.Path) -> None:
     config = load_config(CONFIG)
     found = proposals.image_folder(
         config, pathlib.Path('data/mini/annotations/instances_train.18.json')
@@ -136,7 +138,7 @@ def test_the_config_for_coco_builds_and_names_its_files() -> None:
     config = load_config(ROOT / 'configs/proposals/rpn_r50_fpn_coco.py')
     detector = build_detector(config)
     assert detector.rpn_head.num_classes == 1
-    # Base boxes alone, and nothing to be chosen by the validation images.
+    # It is trained on base boxes only, and nothing is selected on the validation images.
     assert config.trainer.dataloader.dataset.ann_file.endswith('instances_train2017.48.json')
     assert config.trainer.evaluation is None
 
@@ -151,7 +153,7 @@ class _OneClass(torch.nn.Module):
         return [[np.array([[0, 0, 5, 5, 0.1], [1, 1, 9, 9, 0.8]])]]
 
 
-def test_a_detector_of_one_class_will_do_and_of_several_not() -> None:
+def test_detectors_without_rpn_must_have_one_class() -> None:
     image = torch.zeros(1, 3, 8, 8)
     found = propose(_OneClass(), image, [{}])
     np.testing.assert_allclose(found, [[1, 1, 9, 9, 0.8], [0, 0, 5, 5, 0.1]], rtol=1e-6)
@@ -160,7 +162,7 @@ def test_a_detector_of_one_class_will_do_and_of_several_not() -> None:
 
 
 def test_a_detector_in_half_precision(folder: pathlib.Path) -> None:
-    """As on a GPU, where the detector's config may ask for fp16: every part computes in it."""
+    """All parts compute in fp16, as on a GPU with a config that enables it."""
     detector = load_detector(load_config(CONFIG), folder / 'rpn.pth', torch.device('cpu'))
     image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     metas = [dict(img_shape=(64, 96, 3), scale_factor=np.ones(4, np.float32))]

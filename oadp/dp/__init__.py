@@ -1,11 +1,12 @@
-"""The detector: distillation pyramid on a Faster R-CNN of mmdet 2.x.
+"""The detector: a distillation pyramid on Faster R-CNN of mmdet 2.x.
 
-Importing this package registers its modules with mmdet and todd, so that configs can name them; an
-mmdet config does it by ``custom_imports = dict(imports=['oadp.dp'])``. Before that, the adapters are
-put in place that mmcv and mmdet need (``oadp.compat``).
+Importing this package registers its modules with mmdet and todd, so that configs can name them. A
+config of mmdet imports it by ``custom_imports = dict(imports=['oadp.dp'])``. The adapters that mmcv
+and mmdet need (``oadp.compat``) are installed first.
 
-Only ``python -m oadp.dp.NAME`` registers later: Python imports the package to find the command, which
-then parses its arguments, without the seconds that mmdet takes, and calls :func:`register`.
+For ``python -m oadp.dp.NAME`` alone, the modules are registered later, as importing mmdet takes
+seconds: Python imports the package to find the command, and the command calls :func:`register` after
+parsing its arguments.
 """
 
 __all__ = ['build_dataset', 'build_detector', 'register']
@@ -16,7 +17,7 @@ import sys
 from typing import Any
 
 _BUILDERS = {'build_dataset': 'oadp.dp.data.datasets', 'build_detector': 'oadp.dp.build'}
-"""The functions that the package offers, and their modules."""
+"""The public functions of the package, and their modules."""
 
 
 @functools.cache
@@ -38,9 +39,9 @@ def __getattr__(name: str) -> Any:
 
 
 def _is_locating_command() -> bool:
-    """Whether Python is importing the package to find the module of ``-m oadp.dp.NAME``.
+    """Return whether Python imports the package to find the module of ``-m oadp.dp.NAME``.
 
-    In that moment, and only then, ``sys.argv[0]`` is ``-m``, as Python documents.
+    Python documents that ``sys.argv[0]`` is ``-m`` during that import only.
     """
     if sys.argv[:1] != ['-m']:
         return False

@@ -1,4 +1,4 @@
-"""From a loaded config to a detector."""
+"""Build a detector from a config."""
 
 __all__ = ['build_detector']
 
@@ -19,18 +19,20 @@ from oadp.utils.config import to_plain
 
 
 def build_detector(config: Mapping[str, Any]) -> nn.Module:
-    """Build the detector of a config; its weights are as its modules' constructors leave them.
+    """Build the detector of a config, with the weights that its modules' constructors set.
 
-    ``SyncBN`` needs a GPU and a process group; without them it is ``BN``, which has the same keys.
+    ``SyncBN`` needs a GPU and a process group; without them it becomes ``BN``, which has the same
+    keys.
 
     Args:
-        config: a whole loaded config; of it, ``model`` and ``categories`` are read. Not changed.
-            Any of mmdet's detectors will do, which know nothing of categories.
+        config: a whole config, as a ``todd.Config`` or another mapping; ``model`` and
+            ``categories`` are read. It is not modified. Detectors of mmdet need no
+            ``categories``.
 
     Raises:
         ValueError: keys are missing, the type is unknown, ``num_classes`` contradicts the
-            categories, or prompt files lack names; all faults of a kind are listed.
-        FileNotFoundError: prompt files that are not there.
+            categories, or prompt files lack names; the message lists all faults of a kind.
+        FileNotFoundError: prompt files are missing.
     """
     if 'model' not in config:
         raise ValueError(f"the config has no 'model'; it has {sorted(config)}")

@@ -11,41 +11,62 @@ from oadp.utils.config import add_config_arguments, load_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments of the command."""
     parser = ArgumentParser(
         prog='python -m oadp.dp.test',
-        description='Evaluate a checkpoint on the validation images of its config. Prints a table '
-        'and writes the metrics as JSON. Environment: DRY_RUN=True: a few images; DUMP=DIR: write '
-        'the records for the score fusion search instead of evaluating.',
+        description='Evaluate a checkpoint on the validation images of its config. Prints the metrics '
+        'as a table and writes them as JSON. Environment variables: DRY_RUN=True: evaluate on a few '
+        'images; DUMP=DIR: write the records for the score fusion search instead of evaluating.',
     )
     add_config_arguments(parser)
     add = parser.add_argument
-    add('checkpoint', type=pathlib.Path, help='such as work_dirs/NAME/latest.pth')
+    add('checkpoint', type=pathlib.Path, help='the weights, such as work_dirs/NAME/latest.pth')
     add('--metrics', nargs='+', choices=('bbox', 'segm'), default=['bbox'], help='default: bbox')
-    add('--classwise', action='store_true', help='each class as well: a table, and a CSV file')
+    add(
+        '--classwise',
+        action='store_true',
+        help='also report each category, as a table and a CSV file',
+    )
     add('--out', type=pathlib.Path, metavar='FILE', help='write the detections: FILE.pkl as mmdet '
         'does, FILE.json in the results format of COCO; oadp.analyze reads either')  # fmt: skip
-    add('--out-json', type=pathlib.Path, metavar='FILE', help='where the metrics go; default: see '
-        'the last line printed')  # fmt: skip
-    add('--show-dir', type=pathlib.Path, metavar='DIR', help='write pictures of the detections')
-    add('--show-score-thr', type=float, default=0.3, help='lowest score in pictures; default 0.3')
-    add('--show-errors', action='store_true', help='in those pictures: missed objects in green, and '
-        'in red what is false, by name')  # fmt: skip
-    add('--fusion', metavar='FILE|JSON', help="the score fusion's parameters, as the search writes")
+    add('--out-json', type=pathlib.Path, metavar='FILE', help='write the metrics to this file; '
+        'default: beside the checkpoint, as the last line printed says')  # fmt: skip
+    add(
+        '--show-dir',
+        type=pathlib.Path,
+        metavar='DIR',
+        help='draw the detections of each image into DIR',
+    )
+    add(
+        '--show-score-thr', type=float, default=0.3, help='lowest score that is drawn; default: 0.3'
+    )
+    add('--show-errors', action='store_true', help='also draw missed objects in green, and false '
+        'detections in red')  # fmt: skip
+    add(
+        '--fusion',
+        metavar='FILE|JSON',
+        help='the parameters of the score fusion, as the search writes them',
+    )
     return parser.parse_args(argv)
 
 
 def check_dump(args: argparse.Namespace, root: pathlib.Path | None) -> None:
-    """Refuse options that a dump, which is written before scores are fused, has no use for."""
+    """Check that no option is given that has no effect while records are dumped.
+
+    Raises:
+        ValueError: such options are given with ``DUMP``; the message lists them.
+    """
     useless = [k for k in ('out', 'out_json', 'show_dir', 'fusion') if getattr(args, k) is not None]
     if root is not None and useless:
         options = ', '.join(f'--{key.replace("_", "-")}' for key in useless)
         raise ValueError(
-            f'DUMP={root} has records written instead of an evaluation, so {options} would do '
-            'nothing: unset DUMP, or leave them out'
+            f'{options} would have no effect: with DUMP={root}, records are written instead of '
+            'evaluating; unset DUMP, or omit the options'
         )
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command."""
     args = parse_args(argv)
     check_dump(args, root := runtime.dump_dir())
     config = load_config(args.config, args.override)

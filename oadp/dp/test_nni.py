@@ -3,10 +3,11 @@
     (python|torchrun --nproc_per_node=N) -m oadp.dp.test_nni NAME CONFIG DUMP_DIR
         [--parameters FILE|JSON] [--objective METRIC] [--images train|val|FILE]
 
-Needs the folder that DUMP=DUMP_DIR python -m oadp.dp.test CONFIG CHECKPOINT wrote, and the config's
-validation annotations. Prints the metrics as a table and writes them to work_dirs/NAME/fusion.json,
-which python -m oadp.dp.test --fusion accepts. As a trial of an NNI experiment (tools/nni_dp_test.py)
-it takes the setting from NNI, reports the objective, and writes work_dirs/NAME/TRIAL.json.
+The dump is the folder that DUMP=DUMP_DIR python -m oadp.dp.test CONFIG CHECKPOINT writes; the
+validation annotations of the config are needed, too. Prints the metrics as a table and writes them to
+work_dirs/NAME/fusion.json, which python -m oadp.dp.test --fusion accepts. As a trial of an NNI
+experiment (tools/nni_dp_test.py), it gets the setting from NNI, reports the objective, and writes
+work_dirs/NAME/TRIAL.json.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _parameters(text: str | None, trial: str | None, world: runtime.World) -> Fu
         return FusionParameters.from_text(text)
     if trial is None:
         return FusionParameters()
-    # Each call takes another setting from the tuner: one process asks, for all.
+    # Each call gets another setting from the tuner, so only one process calls it.
     box: list[Any] = [_nni().get_next_parameter() if world.is_main else None]
     if world.is_distributed:
         import torch.distributed as dist
@@ -45,31 +46,33 @@ def _parameters(text: str | None, trial: str | None, world: runtime.World) -> Fu
 
 
 def _nni() -> Any:
-    import nni  # optional, and seconds to import
+    import nni  # optional, and takes seconds to import
 
     return nni
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments of the command."""
     parser = ArgumentParser(
         prog='python -m oadp.dp.test_nni',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('name', help='outputs go to work_dirs/NAME')
+    parser.add_argument('name', help='the outputs are written to work_dirs/NAME')
     add_config_arguments(parser)
-    parser.add_argument('dump', type=pathlib.Path, help='the folder that DUMP named')
+    parser.add_argument('dump', type=pathlib.Path, help='the folder that DUMP was set to')
     parser.add_argument(
         '--parameters',
         metavar='FILE|JSON',
-        help='the setting: {"bbox_base_gamma": 0.7, …}; what is left out is as in the paper. '
-        "Default: NNI's in a trial, else the paper's",
+        help='the setting, such as {"bbox_base_gamma": 0.7}; missing parameters are those of the '
+        'paper. Default: the setting from NNI in a trial, else that of the paper',
     )
     add_search_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command."""
     args = parse_args(argv)
     config = load_config(args.config, args.override)
     register()

@@ -10,20 +10,23 @@ from oadp.utils.config import add_config_arguments, dump_config, load_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments of the command."""
     parser = ArgumentParser(
         prog='python -m oadp.dp.train',
-        description='Train a detector. Needs the annotations, images, prompts and CLIP features that '
-        'the config names. Writes config.py, train.log, TensorBoard curves and checkpoints '
-        '(latest.pth is the newest) to work_dirs/NAME, or work_dirs/dry_run/NAME with DRY_RUN.',
-        epilog='Resume with --override .trainer.resume_from::work_dirs/NAME/latest.pth. Environment: '
-        'DRY_RUN=True: a few steps; TRAIN_WITH_VAL_DATASET=True: train on the validation images.',
+        description='Train a detector. The annotations, images, prompts and CLIP features that the '
+        'config names must exist. Writes config.py, train.log, TensorBoard curves and checkpoints '
+        '(latest.pth is the newest one) to work_dirs/NAME, or to work_dirs/dry_run/NAME with DRY_RUN.',
+        epilog='Resume with --override .trainer.resume_from::work_dirs/NAME/latest.pth. Environment '
+        'variables: DRY_RUN=True: train for a few steps; TRAIN_WITH_VAL_DATASET=True: train on the '
+        'validation images.',
     )
-    parser.add_argument('name', help='of the run: its folder under work_dirs/')
+    parser.add_argument('name', help='name of the run, which is its folder under work_dirs/')
     add_config_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command."""
     args = parse_args(argv)
     config = load_config(args.config, args.override)
     register()

@@ -1,4 +1,4 @@
-"""A detector small enough for unit tests, of the shipped config fragments."""
+"""A small detector for unit tests, from the shipped config fragments."""
 
 import json
 import pathlib
@@ -44,7 +44,7 @@ def tiny_config(tmp_path: pathlib.Path) -> Config:
 
 @pytest.fixture
 def tiny_batch() -> dict:
-    """What a training pipeline yields for two images of 64 by 96 pixels."""
+    """The output of a training pipeline for two images of 64 × 96 pixels."""
     generator = torch.Generator().manual_seed(1)
 
     def boxes(n: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Every ablation, and the released OV-LVIS model, trains two steps and is tested, on small data."""
+"""Each ablation and the released OV-LVIS model train for two steps and are tested, on a small dataset."""
 
 import json
 import pathlib
@@ -28,7 +28,7 @@ DISTILLATION = {
     },
 }  # fmt: skip
 FEATURES = dict(objects='loss_clip_objects', blocks='loss_block', globals='loss_global')
-"""Kinds of features, and a loss that is there where they are needed."""
+"""The types of features, and a loss that needs them."""
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +76,7 @@ def test_ablation(folder: pathlib.Path, name: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_released_lvis(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    """Trains without features of whole images; its checkpoint is tested with the other config too."""
+    """It trains without image features; its checkpoint can be tested with the other config, too."""
     make_world(tmp_path, lvis=True)
     monkeypatch.chdir(tmp_path)
     shutil.rmtree('oake/globals')

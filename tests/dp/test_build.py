@@ -10,7 +10,7 @@ from oadp.dp import build_detector
 from oadp.utils.config import to_plain
 
 
-def test_config_is_left_alone(tiny_config):
+def test_config_is_not_modified(tiny_config):
     before = copy.deepcopy(to_plain(tiny_config))
     build_detector(tiny_config)
     assert to_plain(tiny_config) == before
@@ -27,7 +27,7 @@ def test_sync_bn_without_a_gpu(tiny_config, monkeypatch):
     assert len(norms) == 4
 
 
-def test_sub_heads_are_as_the_box_head(tiny_config):
+def test_heads_inherit_the_config_of_the_box_head(tiny_config):
     tiny_config.model.roi_head.object_head.conv_out_channels = 24
     roi_head = build_detector(tiny_config).roi_head
     assert roi_head.bbox_head.shared_convs[0].conv.out_channels == 16
@@ -46,7 +46,7 @@ def test_sub_heads_are_as_the_box_head(tiny_config):
         (
             lambda c: c.model.roi_head.bbox_head.update(num_classes=80),
             ValueError,
-            'bbox_head.num_classes is 80, and there are 5',
+            'bbox_head.num_classes is 80, expected 5',
         ),
         (
             lambda c: c.model.global_head.classifier.update(prompts='none.pth'),
@@ -56,13 +56,13 @@ def test_sub_heads_are_as_the_box_head(tiny_config):
     ],
     ids=['no model', 'no categories', 'unknown set', 'unknown type', 'count', 'no prompts'],
 )
-def test_faults(tiny_config, change, error, match):
+def test_errors(tiny_config, change, error, match):
     change(tiny_config)
     with pytest.raises(error, match=match):
         build_detector(tiny_config)
 
 
-def test_names_that_a_prompt_file_lacks(tiny_config, tmp_path):
+def test_names_without_prompts(tiny_config, tmp_path):
     path = tmp_path / 'more.json'
     path.write_text(json.dumps(dict(bases=['cat', 'yak'], novels=['emu'])))
     tiny_config.categories = str(path)
@@ -79,7 +79,7 @@ def test_detectors_of_mmdet_need_no_categories(tiny_config):
 
 
 def test_in_a_config_of_mmdet(tiny_config, tmp_path):
-    """A user of mmdet names this package in `custom_imports`, and builds by mmdet's own builder."""
+    """A config of mmdet imports this package by `custom_imports` and is built by mmdet."""
     model = dict(to_plain(tiny_config.model), categories=tiny_config.categories)
     for part in (model['neck'], model['roi_head']['bbox_head']):
         part['norm_cfg'] = dict(type='BN')
@@ -93,11 +93,13 @@ def test_in_a_config_of_mmdet(tiny_config, tmp_path):
     assert all(map(torch.equal, theirs.state_dict().values(), ours.state_dict().values()))
 
 
-def test_initialises(tiny_config):
+def test_initialization(tiny_config):
     model = build_detector(tiny_config)
     before = model.roi_head.bbox_head.fc_cls._bg_embedding.detach().clone()
     model.init_weights()
     linear = model.roi_head.bbox_head.fc_cls._linear
     assert linear.weight.std().item() == pytest.approx(0.01, rel=0.2)  # mmdet's for `fc_cls`
     assert torch.equal(model.roi_head.bbox_head.fc_cls._bg_embedding, before)
-    assert before.abs().max() <= (6 / (1 + before.shape[1])) ** 0.5  # Xavier's bound
+    assert (
+        before.abs().max() <= (6 / (1 + before.shape[1])) ** 0.5
+    )  # the bound of Xavier initialization

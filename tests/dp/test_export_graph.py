@@ -1,4 +1,4 @@
-"""What cannot be exported is named, all of it at once."""
+"""The error lists everything that cannot be exported."""
 
 import pytest
 from torch import nn

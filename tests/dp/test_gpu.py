@@ -14,13 +14,13 @@ pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 PYTHON = ['-m']
 TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=1', '-m']  # NCCL
 NOT_SAMPLED = ('loss_cls', 'loss_block', 'loss_global', 'loss_clip_objects', 'loss_clip_blocks')
-"""Losses of the first step that random numbers have no part in: a GPU draws others."""
+"""The losses of the first step that do not depend on random numbers, which differ on a GPU."""
 
 
 def train(
     launcher: list[str], root: pathlib.Path, name: str, *override: str, devices: str | None = None
 ) -> dict[int, dict[str, float]]:
-    """What the log says of each step."""
+    """Return the entries of the log by step."""
     command = [sys.executable, *launcher, 'oadp.dp.train', name, 'ov_coco.py']
     env = dict(os.environ, PYTHONPATH=str(ROOT))
     if devices is not None:

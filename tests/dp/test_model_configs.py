@@ -1,4 +1,4 @@
-"""Every shipped config of a detector loads and builds, and has the keys of the released checkpoints."""
+"""Each shipped config of a detector can be built and has the keys of the released checkpoints."""
 
 import json
 import pathlib
@@ -32,7 +32,7 @@ def root(tmp_path_factory):
     return folder
 
 
-def test_all_are_there():
+def test_all_configs_exist():
     names = {'oadp_ov_coco', 'oadp_ov_lvis', 'oadp_ov_lvis_released', 'vild_ov_coco'}
     assert {p.stem for p in CONFIGS} == names
     assert {p.stem for p in ABLATIONS} == {
@@ -42,13 +42,13 @@ def test_all_are_there():
 
 
 @pytest.mark.parametrize('path', ABLATIONS, ids=lambda p: p.stem)
-def test_ablations_open_with_the_command_and_the_expected_result(path: pathlib.Path):
+def test_ablations_start_with_the_command_and_the_expected_result(path: pathlib.Path):
     text = path.read_text()
     assert f'-m oadp.dp.train ablations/{path.stem} configs/dp/ablations/{path.name}' in text
     assert 'Expected:' in text
 
 
-def test_figures_are_credited_to_the_configs_they_come_from():
+def test_results_are_documented_in_the_configs_of_their_models():
     """The published model for OV-LVIS has no global head."""
     folder = ROOT / 'configs/dp'
     released = (folder / 'oadp_ov_lvis_released.py').read_text()
@@ -61,7 +61,7 @@ def config(request):
     return request.param, load_config(request.param)
 
 
-def test_opens_with_the_command_and_the_expected_result(config):
+def test_configs_start_with_the_command_and_the_expected_result(config):
     path, _ = config
     text = path.read_text()
     assert f'-m oadp.dp.train {path.stem} configs/dp/{path.name}' in text
@@ -72,7 +72,7 @@ def test_opens_with_the_command_and_the_expected_result(config):
 def test_keys_of_the_released_checkpoints(config, root, golden, monkeypatch):
     path, loaded = config
     monkeypatch.chdir(root)
-    # Random numbers for 60 million weights are what takes time in building, and no one reads them.
+    # Drawing random numbers for 60 million weights takes most of the time, and they are not used.
     for name in ('kaiming_uniform_', 'kaiming_normal_', 'uniform_', 'normal_', 'xavier_uniform_'):
         monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)
     state = build_detector(loaded).state_dict()
@@ -93,8 +93,8 @@ def test_keys_of_the_released_checkpoints(config, root, golden, monkeypatch):
         ('oadp_ov_lvis', ['detpro_lvis'] * 4, [(0.01, 0.007)] * 3 + [(0.007, 0.01)]),
     ],
 )
-def test_classifiers_are_the_tables(name, prompts, temperatures):
-    """Table "Schedules" of the paper's settings: which prompts and temperature each head has."""
+def test_classifiers_are_those_of_the_table(name, prompts, temperatures):
+    """The table "Schedules" lists the prompts and the temperature of each head."""
     model = load_config(ROOT / 'configs' / 'dp' / f'{name}.py').model
     box = model.roi_head.bbox_head.cls_predictor_cfg
     heads = [box, model.roi_head.object_head.get('cls_predictor_cfg', box)]

@@ -1,4 +1,4 @@
-"""The detectors against the reference implementation's recorded losses, gradients and detections."""
+"""The losses, gradients and detections are compared with those of the reference implementation."""
 
 import pathlib
 
@@ -15,7 +15,7 @@ CONFIGS = ('vild_ov_coco', 'oadp_ov_coco', 'oadp_ov_lvis')
 
 
 def thin(config):
-    """The recorded detectors are the shipped configs, but narrow, and sample nothing at random."""
+    """Return a shipped config with fewer channels and without random sampling, as recorded."""
     model = config.model
     model.backbone.update(dict(depth=18, base_channels=16))
     model.neck.update(dict(in_channels=[16, 32, 64, 128], out_channels=32))
@@ -70,7 +70,7 @@ def recorded(request, golden, tmp_path_factory):
     return torch.load(folder / f'{request.param}.golden.pth'), detector
 
 
-# Before the losses: training forwards move BatchNorm's means.
+# Run before the losses, as training steps change the statistics of BatchNorm.
 @torch.no_grad()
 def test_detections(recorded):
     values, detector = recorded
@@ -90,7 +90,7 @@ def test_detections(recorded):
         pixels = (got[:, None, :4] - expected['boxes'][:, :4]).abs().amax(2)
         scores = (got[:, None, 4] - expected['boxes'][:, 4]).abs()
         found = (same & (pixels < 0.01) & (scores < 1e-5)).any(0)
-        # Rounding may turn a suppression whose overlap is on the threshold.
+        # Rounding can change the suppression of a box whose IoU is close to the threshold.
         assert found.float().mean() > 0.99
         if detector.with_mask and found.all():
             areas = torch.tensor([float(m.sum()) for masks in result[1] for m in masks])

@@ -1,4 +1,4 @@
-"""The detectors against figures recorded in the repository, for machines without the golden files."""
+"""The detectors reproduce values recorded in the repository, for machines without the golden files."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ import recorded
 
 
 @pytest.mark.parametrize('name', ['ov_coco', 'ov_lvis'])
-def test_detector_reproduces_the_recorded_figures(
+def test_detector_reproduces_the_recorded_values(
     name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -23,7 +23,7 @@ CHECKPOINT = 'work_dirs/run/latest.pth'
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A world, and in it random weights as the reference saves them, by name."""
+    """A folder with a small dataset and a checkpoint with random weights."""
     root = tmp_path_factory.mktemp('test')
     make_world(root)
     make_world(root, lvis=True)
@@ -45,7 +45,7 @@ def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
 
 @pytest.fixture(scope='module')
 def tested(folder: pathlib.Path) -> str:
-    """What is printed by a test with all its options."""
+    """The output of a test with all options."""
     with pytest.MonkeyPatch.context() as patch, open(folder / 'printed', 'w+') as printed:
         patch.chdir(folder)
         patch.setattr(sys, 'stdout', printed)
@@ -65,8 +65,8 @@ def test_table_and_file(tested: str, folder: pathlib.Path):
     assert 0 <= metrics['COCO_3_2_bbox_mAP_50'] <= 1 and 'COCO_2_bbox_mAP_50' in metrics
 
 
-def test_each_class(tested: str, folder: pathlib.Path):
-    """The mean over classes is the figure of all; the CSV file has what the JSON has."""
+def test_classwise_metrics(tested: str, folder: pathlib.Path):
+    """Their mean is the metric over all classes; the CSV file and the JSON file are equal."""
     path = folder / 'work_dirs/run/latest.metrics.json'
     assert 'bbox, by category' in tested and 'latest.metrics.classwise.csv' in tested
     metrics = json.loads(path.read_text())
@@ -93,11 +93,11 @@ def test_results_file(tested: str, folder: pathlib.Path):
     assert 0 < sum(len(boxes) for boxes in results[0]) <= 20
 
 
-def test_pictures(tested: str, folder: pathlib.Path):
-    pictures = sorted((folder / 'show').iterdir())
-    assert [p.stem for p in pictures] == [f'{i:012d}' for i in range(21, 26)]
-    # Small pictures are enlarged, keeping their shape.
-    height, width, _ = cv2.imread(str(pictures[0])).shape
+def test_drawings(tested: str, folder: pathlib.Path):
+    drawings = sorted((folder / 'show').iterdir())
+    assert [p.stem for p in drawings] == [f'{i:012d}' for i in range(21, 26)]
+    # Small images are enlarged, with the same aspect ratio.
+    height, width, _ = cv2.imread(str(drawings[0])).shape
     assert (width, height) == (480, 720)
 
 
@@ -124,8 +124,8 @@ def test_masks(here: pathlib.Path, capsys):
 
 
 @pytest.mark.parametrize('name', ['{root}/val/{file}', '../val/{file}', 'x/{file}'])
-def test_drawings_stay_in_their_folder(here: pathlib.Path, tmp_path, name: str):
-    """And never replace an image, whatever the annotations call it."""
+def test_drawings_are_written_to_their_folder(here: pathlib.Path, tmp_path, name: str):
+    """They never overwrite an image, whatever its name in the annotations."""
     folder = tmp_path / 'val'
     folder.mkdir()
     content = json.loads((here / 'val.json').read_text())
@@ -162,7 +162,7 @@ def test_drawings_stay_in_their_folder(here: pathlib.Path, tmp_path, name: str):
         (['--out-json', 'val.json'], '--out-json val.json: this file is read'),
     ],
 )
-def test_destinations_are_checked_before_the_work(here, monkeypatch, argv, message):
+def test_output_files_are_checked_before_the_detector_runs(here, monkeypatch, argv, message):
     monkeypatch.setattr(test_module, 'predict', None)
     before = (here / 'val.json').read_bytes()
     with pytest.raises(ValueError, match=message):
@@ -170,7 +170,7 @@ def test_destinations_are_checked_before_the_work(here, monkeypatch, argv, messa
     assert (here / 'val.json').read_bytes() == before
 
 
-def test_errors_without_images(here: pathlib.Path):
+def test_show_errors_without_show_dir(here: pathlib.Path):
     with pytest.raises(ValueError, match='--show-errors adds to the images of --show-dir'):
         test.main(['ov_coco.py', CHECKPOINT, '--show-errors'])
 
@@ -204,7 +204,7 @@ def test_dry_run(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys):
         'images: work_dirs/dry_run/test/dry_show',
     ):
         assert line in printed
-    # Four images are no results, wherever these were to go.
+    # Metrics on four images are not written to the given files.
     assert not (here / 'a').exists() and not (here / 'dry_show').exists()
     assert len(pickle.loads((here / 'work_dirs/dry_run/test/dry.pkl').read_bytes())) == 4
     assert len(list((here / 'work_dirs/dry_run/test/dry_show').iterdir())) == 4
@@ -220,15 +220,15 @@ def test_fusion_without_an_object_head(here: pathlib.Path):
         test.main(['ov_coco.py', path, '--fusion', '{}', '--override', *override])
 
 
-def test_options_that_a_dump_has_no_use_for(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+def test_options_without_effect_on_a_dump(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv('DUMP', 'dump')
-    with pytest.raises(ValueError, match='DUMP=dump .* so --out, --fusion would do nothing'):
+    with pytest.raises(ValueError, match='--out, --fusion would have no effect: with DUMP=dump'):
         test.main(['ov_coco.py', CHECKPOINT, '--out', 'x.pkl', '--fusion', '{}'])
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_metrics_of_one(tested: str, here: pathlib.Path):
-    """Five images on two processes: none is done twice or left out."""
+def test_two_processes_give_the_same_metrics_as_one(tested: str, here: pathlib.Path):
+    """Each of five images is evaluated once on two processes."""
     subprocess.run(
         [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
         + ['--master_port=29643', '-m', 'oadp.dp.test', 'ov_coco.py', CHECKPOINT]
@@ -258,7 +258,7 @@ def test_metrics_file(checkpoint: str, expected: str):
     assert metrics_file(pathlib.Path(checkpoint)) == pathlib.Path(expected)
 
 
-def test_table_marks_what_has_no_ground_truth():
+def test_table_marks_metrics_without_ground_truth():
     items = ('mAP_', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l', 'AR_1000')
     metrics = {f'COCO_{p}_bbox_{i}': 0.125 for p in ('3_2', '3', '2') for i in items}
     metrics['COCO_2_bbox_mAP_s'] = -1.0
@@ -270,7 +270,7 @@ def test_table_marks_what_has_no_ground_truth():
 
 
 def test_checkpoint_of_the_reference(golden: pathlib.Path, thin, caplog: pytest.LogCaptureFixture):
-    """The recorded weights, as the reference saves them, fit to the last key."""
+    """All keys of the recorded weights of the reference are loaded."""
     config = load_config(thin / 'oadp_ov_coco.py')
     detector = load_detector(config, thin / 'oadp_ov_coco.pth', torch.device('cpu'))
     recorded = torch.load(golden / 'expected/dp/oadp_ov_coco.weights.pth', weights_only=True)
@@ -283,8 +283,11 @@ def test_checkpoint_of_the_reference(golden: pathlib.Path, thin, caplog: pytest.
     ('state', 'message'),
     [
         ({'rpn_head.rpn_cls.bias': torch.zeros(3), 'x': torch.zeros(1)}, '1 keys unexpected: x'),
-        ({'other.weight': torch.zeros(1)}, 'none of its keys'),
-        ({'rpn_head.rpn_cls.bias': torch.zeros(7)}, r'rpn_head.rpn_cls.bias: \(7,\), not \(3,\)'),
+        ({'other.weight': torch.zeros(1)}, 'the model has none of its keys'),
+        (
+            {'rpn_head.rpn_cls.bias': torch.zeros(7)},
+            r'rpn_head.rpn_cls.bias: found \(7,\), expected \(3,\)',
+        ),
         ([1], 'expected a state dict'),
     ],
 )

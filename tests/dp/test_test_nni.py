@@ -1,4 +1,4 @@
-"""``oadp.dp.test_nni`` as a user calls it."""
+"""Tests of the command ``oadp.dp.test_nni``."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_given_setting_and_objective(world, tmp_path):
     assert from_file['metrics'] == from_text['metrics'] != run(world)['metrics']
 
 
-def test_halves_share_no_image(world):
+def test_halves_are_disjoint(world):
     halves = [run(world, '--images', half)['images'] for half in ('train', 'val')]
     assert sum(halves) == world.num_images
     assert min(halves) > 0
@@ -61,7 +61,7 @@ def test_dry_run_writes_elsewhere(world, monkeypatch):
     assert json.loads(pathlib.Path('work_dirs/dry_run/name/fusion.json').read_text())['images'] == 5
 
 
-def test_faults_are_named(world, tmp_path):
+def test_errors(world, tmp_path):
     with pytest.raises(ValueError, match="unknown metric 'AP51'; choose from .*novel_AP50"):
         run(world, '--objective', 'AP51')
     with pytest.raises(FileNotFoundError, match=r'DUMP=.*oadp\.dp\.test'):
@@ -74,7 +74,7 @@ def test_faults_are_named(world, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same(world):
+def test_two_processes_give_the_same_result_as_one(world):
     expected = run(world)
     command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     command += ['-m', 'oadp.dp.test_nni', 'two', str(world.config), str(world.dump)]

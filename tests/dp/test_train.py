@@ -29,7 +29,7 @@ def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
 
 
 def losses(folder: pathlib.Path) -> dict[int, float]:
-    """Total loss by step, of the text log's machine-readable twin."""
+    """Return the total loss by step, from the JSON log."""
     rows = [
         json.loads(line)
         for file in sorted(folder.glob('*.log.json'))
@@ -40,7 +40,7 @@ def losses(folder: pathlib.Path) -> dict[int, float]:
 
 @pytest.fixture(scope='module')
 def whole_run(folder: pathlib.Path) -> pathlib.Path:
-    """Four steps without interruption, checkpoints after two and four."""
+    """The folder of a run of four steps with checkpoints after two and four."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         train.main(['whole', 'ov_coco.py'])
@@ -72,7 +72,7 @@ def test_resolved_config_is_the_config(whole_run: pathlib.Path, folder):
     assert to_plain(resolved) == to_plain(given)
 
 
-def test_resume_has_the_losses_of_an_uninterrupted_run(whole_run: pathlib.Path, here):
+def test_resumed_run_has_the_losses_of_an_uninterrupted_run(whole_run: pathlib.Path, here):
     checkpoint = whole_run / 'iter_2.pth'
     config = whole_run / 'config.py'
     train.main(['rest', str(config), '--override', f'.trainer.resume_from::{checkpoint}'])
@@ -86,7 +86,7 @@ def test_resume_has_the_losses_of_an_uninterrupted_run(whole_run: pathlib.Path, 
         torch.testing.assert_close(final[1][key], value, msg=key)
 
 
-def test_seed_decides(whole_run: pathlib.Path, here):
+def test_losses_depend_on_the_seed(whole_run: pathlib.Path, here):
     train.main(
         ['other', 'ov_coco.py', '--override', '.trainer.runner.max_iters:1']
         + ['.trainer.evaluation:None', '.trainer.seed:1']
@@ -112,10 +112,10 @@ def test_load_from(whole_run: pathlib.Path, here):
     )
     printed = (here / 'work_dirs/start/train.log').read_text()
     assert '1 keys unexpected: extra' in printed
-    assert '1 keys of another shape: rpn_head.rpn_cls.weight' in printed
+    assert '1 keys with another shape: rpn_head.rpn_cls.weight' in printed
 
 
-def test_missing_checkpoint_to_start_from(here):
+def test_missing_initial_checkpoint(here):
     with pytest.raises(FileNotFoundError, match='Pretrained Models'):
         train.main(['x', 'ov_coco.py', '--override', '.trainer.load_from::pretrained/soco.pth'])
 
@@ -130,23 +130,23 @@ def test_missing_weights_of_the_backbone(here):
         train.main(['x', 'ov_coco.py', '--override', BACKBONE])
 
 
-def test_a_dry_run_does_without_the_weights_of_the_backbone(here, monkeypatch):
+def test_dry_run_without_the_weights_of_the_backbone(here, monkeypatch):
     monkeypatch.setenv('DRY_RUN', 'True')
     train.main(['bare', 'ov_coco.py', '--override', BACKBONE, '.trainer.evaluation:None'])
     log = (here / 'work_dirs/dry_run/bare/train.log').read_text()
-    assert 'gone.pth is not there: this dry run starts from random weights' in log
+    assert 'gone.pth: no such file; this dry run starts from random weights' in log
     assert (here / 'work_dirs/dry_run/bare/latest.pth').exists()
 
 
 @pytest.mark.parametrize(
     ('override', 'message'),
     [
-        ('.trainer.seed:None', 'must be an integer'),
+        ('.trainer.seed:None', 'expected an integer'),
         ('.trainer.runner.type::MyRunner', 'choose from'),
-        ('.trainer.workflow:[("train",1),("val",1)]', "only 'train'"),
+        ('.trainer.workflow:[("train",1),("val",1)]', "expected 'train' only"),
         ('.trainer.dataloader.dataset.ann_file::no.json', 'oadp.build_annotations'),
         ('.trainer.dataloader.samples_per_gpu:0', 'samples_per_gpu is 0; expected .* at least 1'),
-        ('.trainer.dataloader.samples_per_gpu:2.5', 'samples_per_gpu is 2.5; expected a whole'),
+        ('.trainer.dataloader.samples_per_gpu:2.5', 'samples_per_gpu is 2.5; expected an integer'),
         ('.trainer.dataloader.workers_per_gpu:-1', 'workers_per_gpu is -1; .* at least 0'),
         ('.trainer.runner.max_iters:0', 'max_iters is 0'),
         ('.trainer.checkpoint_config.interval:0', 'checkpoint_config.interval is 0'),
@@ -154,19 +154,19 @@ def test_a_dry_run_does_without_the_weights_of_the_backbone(here, monkeypatch):
         ('.trainer.log_config.interval:0', 'log_config.interval is 0'),
     ],
 )
-def test_bad_input(here, override: str, message: str):
+def test_invalid_settings(here, override: str, message: str):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train.main(['x', 'ov_coco.py', '--override', override])
 
 
-def test_wrong_numbers_are_listed_together(here):
+def test_all_invalid_counts_are_listed(here):
     overrides = ['.trainer.dataloader.samples_per_gpu:0', '.trainer.runner.max_iters:True']
     with pytest.raises(ValueError, match='samples_per_gpu is 0.*; runner.max_iters is True'):
         train.main(['x', 'ov_coco.py', '--override', *overrides])
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(here, monkeypatch):
-    """At the third step: the checkpoint of the second one stays the newest."""
+def test_non_finite_loss_stops_the_training(here, monkeypatch):
+    """The loss of the third step is NaN; the newest checkpoint is that of the second step."""
     from oadp.dp.models.detectors import OADP
 
     steps = []
@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(here, monkeypatch):
     assert (folder / 'latest.pth').readlink() == pathlib.Path('iter_2.pth')
 
 
-def test_weights_that_are_not_finite_are_not_read(whole_run: pathlib.Path, here):
+def test_non_finite_weights_are_not_loaded(whole_run: pathlib.Path, here):
     data = load_tensors(whole_run / 'iter_4.pth')
     name = 'rpn_head.rpn_cls.weight'
     data['state_dict'][name][0] = float('inf')
@@ -203,7 +203,7 @@ def test_weights_that_are_not_finite_are_not_read(whole_run: pathlib.Path, here)
     ('processes', 'override', 'expected'),
     [(1, {}, 0.0025), (8, {}, 0.02), (4, {'enable': False}, 0.02)],
 )
-def test_learning_rate_follows_the_images_of_a_step(
+def test_learning_rate_scales_with_the_images_per_step(
     folder: pathlib.Path, processes: int, override: dict, expected: float
 ):
     import logging
@@ -223,8 +223,8 @@ def test_learning_rate_follows_the_images_of_a_step(
     ('fp16', 'expected'),
     [(True, True), (dict(), True), (dict(loss_scale=64.0), True), (False, False)],
 )
-def test_half_precision_is_switched_by_a_value(here, monkeypatch, fp16, expected: bool):
-    """On a GPU; this one is pretended, up to the runner's hooks."""
+def test_half_precision_setting(here, monkeypatch, fp16, expected: bool):
+    """The setting takes effect on a GPU, which is simulated."""
     from oadp.dp.engine import run as training
     from oadp.utils import runtime
 
@@ -274,7 +274,7 @@ def torchrun(processes: int, port: int, *args: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_step_of_one(here):
+def test_two_processes_make_the_same_step_as_one(here):
     """The weights after a step, and the metrics, are those of one process with both images.
 
     Both images of the step are the same one, so that all means are over equally many things and

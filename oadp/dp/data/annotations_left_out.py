@@ -1,4 +1,4 @@
-"""Which annotations mmdet leaves out of training, counted: it does so without a word."""
+"""Count the annotations that mmdet excludes from training without a message."""
 
 __all__ = ['left_out_annotations', 'log_left_out_annotations']
 
@@ -10,18 +10,18 @@ import numpy as np
 from oadp.data.annotations.checks import AnnotationColumns
 from oadp.utils import runtime
 
-_MIN_BOX_SIDE = 1  # pixels; mmdet's
+_MIN_BOX_SIDE = 1  # pixels; as in mmdet
 
 
 def left_out_annotations(
     columns: AnnotationColumns, images: Sequence[dict[str, Any]], category_ids: Sequence[int]
 ) -> dict[str, int]:
-    """Count the annotations that mmdet leaves out, by the reason that it comes to first.
+    """Count the annotations that mmdet excludes, by the first reason that applies.
 
     Args:
-        columns: of the annotations.
+        columns: the annotations.
         images: records with ``id``, ``width`` and ``height``.
-        category_ids: of the categories that are trained.
+        category_ids: the ids of the categories that are trained.
     """
     ids = np.array([image['id'] for image in images])
     sizes = np.array([(image['width'], image['height']) for image in images], np.float64)
@@ -32,11 +32,11 @@ def left_out_annotations(
     reasons = {
         'not of base categories': ~np.isin(columns.category_ids, category_ids),
         'marked "ignore"': columns.ignored,
-        'of boxes less than a pixel wide or high, or of no area': (
+        'of boxes narrower or lower than a pixel, or without area': (
             (wh < _MIN_BOX_SIDE).any(axis=1) | (columns.areas <= 0)
         ),
         'of boxes outside of their image': (inside <= 0).any(axis=1),
-        'of crowds, whose boxes are neither learned nor taken for background': columns.crowd,
+        'of crowds, whose boxes are neither positives nor negatives': columns.crowd,
     }
     counts, left = {}, np.ones(len(columns.ids), bool)
     for reason, applies in reasons.items():
@@ -51,7 +51,7 @@ def log_left_out_annotations(
     images: Sequence[dict[str, Any]],
     category_ids: Sequence[int],
 ) -> None:
-    """Log in one line what ``left_out_annotations`` counts, if anything."""
+    """Log the counts of ``left_out_annotations`` in one line, if there are any."""
     counts = left_out_annotations(columns, images, category_ids)
     found = [
         f'{count} of {len(columns.ids)} annotations are {reason}'
@@ -59,5 +59,5 @@ def log_left_out_annotations(
         if count
     ]
     if found:
-        message = '%s: %s; they are left out in training'
+        message = '%s: %s; they are excluded from training'
         runtime.get_logger().info(message, ann_file, ', '.join(found))

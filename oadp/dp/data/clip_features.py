@@ -1,4 +1,4 @@
-"""Steps of mmdet's data pipeline: the image, and CLIP's features of it beside its annotations."""
+"""Load CLIP features in mmdet's data pipeline, beside the annotations."""
 
 __all__ = [
     'LoadCLIPFeatures',
@@ -26,14 +26,17 @@ _DRY_RUN_OUTPUTS = pathlib.Path('work_dirs/dry_run')
 
 
 class _Source:
-    """Where the features of one kind are: a folder, or several to look in one after the other.
+    """The location of the features of one type: a folder, or several that are searched in order.
 
     Args:
-        kind: of the features.
-        data_root: parent of the splits' folders, or one packed file.
-        task_name: the split's folder or packed file in it, or several.
+        kind: the type of features.
+        split: the split to read.
+        data_root: the parent of the folders of the splits, or one packed file.
+        task_name: the folder or packed file of the training split in it, or several.
         val_task_name: the same for the validation split.
-        split: which of the two to read.
+
+    Raises:
+        ValueError: the location of the split is not specified.
     """
 
     def __init__(
@@ -51,8 +54,8 @@ class _Source:
         elif names is None or root.suffix == PACKED_SUFFIX:
             key = 'task_name' if split == 'train' else 'val_task_name'
             raise ValueError(
-                f'LoadCLIPFeatures: the {split} split of the {kind} is not given by '
-                f'data_root={data_root!r}, {key}={names!r}; name its folder in data_root by {key}'
+                f'LoadCLIPFeatures: the {split} split of the {kind} is not specified by '
+                f'data_root={data_root!r}, {key}={names!r}; set {key} to its folder in data_root'
             )
         else:
             paths = [root / name for name in ([names] if isinstance(names, str) else names)]
@@ -64,6 +67,7 @@ class _Source:
         return any(image_id in store for store in self._stores)
 
     def read(self, image_id: int) -> Record:
+        """Return the features of an image; in ``DRY_RUN``, those of any image if it has none."""
         for store in self._stores:
             if image_id in store:
                 return store.read(image_id)
@@ -74,7 +78,7 @@ class _Source:
         raise self._stores[0].missing_error(image_id)
 
     def _stand_ins(self) -> Iterator[Store]:
-        """What may hold another image's record; extraction in ``DRY_RUN`` writes to its own place."""
+        """Yield stores that may have features of other images, such as those extracted in ``DRY_RUN``."""
         yield from self._stores
         for store in self._stores:
             for path in sorted(_DRY_RUN_OUTPUTS.glob(f'**/{store.path}')):
@@ -82,26 +86,26 @@ class _Source:
 
 
 _LOCATION_KEYS: dict[Kind, str] = {'globals': 'globals_', 'blocks': 'blocks', 'objects': 'objects'}
-"""Kind of features to the argument of ``LoadCLIPFeatures``."""
+"""The arguments of ``LoadCLIPFeatures`` by type of features."""
 
 _BATCH_KEYS: dict[Kind, tuple[str, ...]] = {
     'globals': ('clip_global',),
     'blocks': ('clip_blocks', 'block_bboxes', 'block_labels'),
     'objects': ('clip_objects', 'object_bboxes'),
 }
-"""Kind of features to what ``LoadCLIPFeatures`` adds."""
+"""The keys that ``LoadCLIPFeatures`` adds, by type of features."""
 
 
 def without_unused_features(
     pipeline: Sequence[Mapping[str, Any]], used: Collection[str]
 ) -> list[Mapping[str, Any]]:
-    """Return a pipeline's config that neither loads nor collects CLIP features of other kinds.
+    """Return the config of a pipeline that loads and collects only the used types of CLIP features.
 
     Args:
-        pipeline: of mmdet, with or without ``LoadCLIPFeatures``.
-        used: kinds of features: ``globals``, ``blocks``, ``objects``.
+        pipeline: a pipeline of mmdet, with or without ``LoadCLIPFeatures``.
+        used: the types of features to keep: ``globals``, ``blocks``, ``objects``.
     """
-    steps = [dict(step) if isinstance(step, Mapping) else step for step in pipeline]
+    steps: list[Any] = [dict(step) if isinstance(step, Mapping) else step for step in pipeline]
     unused = [kind for kind in _LOCATION_KEYS if kind not in used]
     for step in steps:
         if step.get('type') == 'LoadCLIPFeatures':
@@ -120,29 +124,30 @@ def without_unused_features(
 
 @PIPELINES.register_module()
 class LoadCLIPFeatures:
-    """Add what CLIP sees in an image, from the files of ``oadp.oake``; None leaves a kind out.
+    """Add the CLIP features of an image, from the files of ``oadp.oake``.
 
     =================  ================================================================
     ``clip_global``    (d,) fp16, of the image
     ``clip_blocks``    (n, d) fp16, of its blocks
     ``block_bboxes``   (n, 4) float32 xyxy pixels, one of ``bbox_fields``
     ``block_labels``   (n, C) bool: the categories of annotations that overlap a block
-    ``clip_objects``   (m, d) fp16, of its object proposals of at least 4 pixels
+    ``clip_objects``   (m, d) fp16, of its object proposals of at least 4 × 4 pixels
     ``object_bboxes``  (m, 4) float32 xyxy pixels, one of ``bbox_fields``
     =================  ================================================================
 
-    Stands after ``LoadAnnotations`` and before what moves boxes, such as ``Resize``.
+    This step must follow ``LoadAnnotations`` and precede steps that move boxes, such as ``Resize``.
 
     Args:
-        default: what the three kinds' locations have in common.
-        globals_, blocks, objects: each kind's location: ``data_root`` (parent of the splits, or a
-            packed file), ``task_name`` (a folder or packed file in it, or a list of them to look in
-            one after the other) and ``val_task_name`` (the same for the validation split).
-        split: ``val`` reads ``val_task_name``; set by ``TRAIN_WITH_VAL_DATASET``.
+        default: default values of the three locations.
+        globals_, blocks, objects: the location of each type of features: ``data_root`` (the parent
+            of the splits, or a packed file), ``task_name`` (a folder or packed file in it, or a
+            list of them, which are searched in order) and ``val_task_name`` (the same for the
+            validation split). None omits the type.
+        split: ``val`` reads ``val_task_name``; ``TRAIN_WITH_VAL_DATASET`` sets it.
 
     Raises:
-        ValueError: a location is incomplete, or the step stands at the wrong place.
-        FileNotFoundError: an image has no features (in ``DRY_RUN``, none at all is there).
+        ValueError: a location is incomplete, or the step is at the wrong position.
+        FileNotFoundError: an image has no features (in ``DRY_RUN``: no image has).
     """
 
     def __init__(
@@ -164,13 +169,14 @@ class LoadCLIPFeatures:
 
     @property
     def sources(self) -> dict[Kind, _Source]:
-        """Where the features of each kind are read from."""
+        """The locations of the features by type."""
         return dict(self._sources)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the features to ``results``, in place."""
         if 'scale_factor' in results or 'gt_bboxes' not in results:
             raise ValueError(
-                'LoadCLIPFeatures must stand after LoadAnnotations and before Resize, as its boxes '
+                'LoadCLIPFeatures must come after LoadAnnotations and before Resize, as its boxes '
                 'are in pixels of the original image'
             )
         for kind, source in self._sources.items():
@@ -203,7 +209,7 @@ class LoadCLIPFeatures:
 
 
 def _location(location: dict[str, Any]) -> dict[str, Any]:
-    """Translate the authors' spelling, where a config was not read by ``load_config``."""
+    """Translate the authors' names, for configs that ``load_config`` did not read."""
     if 'type' not in location:
         return location
     translated, line = translate_location(location, 'LoadCLIPFeatures')
@@ -217,16 +223,17 @@ def _add_boxes(results: dict[str, Any], key: str, boxes: Tensor) -> None:
 
 
 def _labels_within(xyxy: Tensor, gt_xyxy: Tensor, gt_labels: Tensor, num_classes: int) -> Tensor:
-    """(n, C) bool: the categories of the annotations that overlap each of n boxes, however little."""
+    """Return (n, C) bool, the categories of annotations that overlap each of n boxes."""
     overlaps = any_overlap(xyxy, gt_xyxy).int()
     return (overlaps @ F.one_hot(gt_labels, num_classes).int()) > 0
 
 
 @PIPELINES.register_module()
 class OVFormatBundle(DefaultFormatBundle):
-    """mmdet's formatting, and that of what ``LoadCLIPFeatures`` added."""
+    """Format a sample as mmdet does, with the keys of ``LoadCLIPFeatures``."""
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Convert the values of ``results`` to tensors in containers of mmcv."""
         results = super().__call__(results)
         for key in (
             'clip_blocks',

@@ -1,8 +1,8 @@
 """Open-vocabulary COCO and LVIS: mmdet's datasets with base and novel categories.
 
-A label is a category's position in the category set, whatever the order and the ids in the
-annotation file. In training, only base categories have labels: a novel one's column is −∞ there, and
-an annotation that reaches it (validation files have them) would make the loss infinite.
+The label of a category is its position in the category set, independent of the order and the ids in
+the annotation file. In training, only base categories have labels: the logits of novel categories
+are −∞, so an annotation of a novel category, as in validation files, would make the loss infinite.
 """
 
 __all__ = ['OV_COCO', 'OV_LVIS', 'build_dataset']
@@ -13,7 +13,7 @@ import io
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lvis import LVIS
 from mmdet.datasets import DATASETS, CocoDataset, LVISV1Dataset
@@ -22,39 +22,45 @@ from mmdet.datasets.api_wrappers import COCO
 
 from oadp.categories import Categories, get_categories
 from oadp.data.annotations.checks import AnnotationCheck, AnnotationColumns, read_annotations
-from oadp.data.annotations.lists import MIN_TRAINING_SIDE, image_name
+from oadp.data.annotations.lists import MIN_TRAINING_SIDE, Need, image_name
 from oadp.dp.data.annotations_left_out import log_left_out_annotations
 from oadp.dp.data.clip_features import without_unused_features
 from oadp.dp.data.image_reading import naming_image, with_own_reader
 from oadp.dp.evaluation import Detections, GroundTruth, class_figures, copypaste
+from oadp.dp.evaluation.metrics import Metric
 from oadp.dp.models.distillation import features_used
 from oadp.utils import runtime
 from oadp.utils.config import to_plain
 
-_DRY_RUN_IMAGES = 4
-"""Images of a dataset in ``DRY_RUN``: two steps of two."""
+_DRY_RUN_IMAGES = 4  # images of a dataset in `DRY_RUN`: two steps of two images
 
 
-class _OpenVocabularyDataset:
-    """What the two datasets share; stands before mmdet's class.
+if TYPE_CHECKING:
+    from mmdet.datasets import CustomDataset as _Host
+else:
+    _Host = object
+
+
+class _OpenVocabularyDataset(_Host):
+    """The common part of the two datasets, a mixin for mmdet's classes.
 
     Attributes:
-        coco: the annotations with the index of pycocotools (lvis-api).
+        coco: the annotations, indexed by pycocotools (or lvis-api).
 
     Args:
         ann_file: annotations in COCO's (LVIS's) format.
-        pipeline: of mmdet; its ``LoadImageFromFile`` becomes ``ReadImage``.
-        args, kwargs: mmdet's ``CocoDataset``, but for ``classes``.
+        pipeline: a pipeline of mmdet, in which ``ReadImage`` replaces ``LoadImageFromFile``.
+        args, kwargs: arguments of mmdet's ``CocoDataset``, except ``classes``.
         categories: a category set, its name, or the path of its JSON file.
-        max_images: keep the first ones only; None for all.
+        max_images: the number of images to keep, from the first one; None means all.
 
     Raises:
         FileNotFoundError: no such annotation file.
-        ValueError: the file has errors, lacks categories of the set or masks that the pipeline
-            loads, or no image is left to train on.
+        ValueError: the file has errors, or lacks categories of the set or masks that the pipeline
+            loads; or there is no image to train on.
     """
 
-    _name_key: str
+    _name_key: Need
     _is_federated: bool
 
     def __init__(
@@ -73,7 +79,7 @@ class _OpenVocabularyDataset:
         self._with_masks = any(
             isinstance(step, Mapping) and step.get('with_mask') for step in pipeline
         )
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools announces its steps
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             super().__init__(
                 ann_file, with_own_reader(pipeline), *args, classes=categories.all_, **kwargs
             )
@@ -83,6 +89,7 @@ class _OpenVocabularyDataset:
             )
 
     def load_annotations(self, ann_file: str) -> list[dict[str, Any]]:
+        """Read and index the annotations, and return the records of the images."""
         data, columns = self._read(ann_file)
         self.coco = self._index(data)
         self.img_ids = self.coco.get_img_ids()
@@ -101,8 +108,8 @@ class _OpenVocabularyDataset:
         return images
 
     def _read(self, ann_file: str) -> tuple[dict[str, Any], AnnotationColumns]:
-        """Read the file before mmdet does, whose classes believe what they find in it."""
-        needs = {'annotations', 'size', 'box', self._name_key}
+        """Read and check the file, as mmdet's classes do not check its content."""
+        needs: set[Need] = {'annotations', 'size', 'box', self._name_key}
         if self._with_masks and not self.test_mode:
             needs.add('mask')
         if self.test_mode and self._is_federated:
@@ -110,10 +117,10 @@ class _OpenVocabularyDataset:
         return read_annotations(ann_file, needs, self.categories)
 
     def require_masks(self) -> None:
-        """Check that each annotation has a mask, as ``segm`` metrics need.
+        """Check that each annotation has a mask, which ``segm`` metrics need.
 
         Raises:
-            ValueError: some have none; the ids are listed.
+            ValueError: some have no mask; the message lists their ids.
         """
         check = AnnotationCheck({'mask'})
         for name in ('images', 'annotations'):
@@ -126,7 +133,7 @@ class _OpenVocabularyDataset:
         indices = super()._filter_imgs(min_size)
         if len(indices) < total:
             runtime.get_logger().info(
-                '%s: %d of %d images are left out in training: %d narrower or lower than %d '
+                '%s: %d of %d images are excluded from training: %d narrower or lower than %d '
                 'pixels, the others without an annotation of a base category',
                 self.ann_file, total - len(indices), total, small, min_size,
             )  # fmt: skip
@@ -134,10 +141,11 @@ class _OpenVocabularyDataset:
         return indices[: self._max_images]
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Ids of the labelled categories in an image; class-balanced sampling counts them."""
+        """Return the ids of the labeled categories in an image, for class-balanced sampling."""
         return [i for i in super().get_cat_ids(idx) if i in self.cat2label]
 
     def pre_pipeline(self, results: dict[str, Any]) -> None:
+        """Add mmdet's fields and ``num_classes`` to the input of the pipeline, in place."""
         super().pre_pipeline(results)
         results['num_classes'] = self.categories.num_all
 
@@ -147,7 +155,7 @@ class _OpenVocabularyDataset:
 
     @functools.cached_property
     def ground_truth(self) -> GroundTruth:
-        """What detections are judged by, indexed once for any number of evaluations."""
+        """The ground truth for evaluation, indexed once for any number of evaluations."""
         return GroundTruth(
             self.coco.dataset, self.categories, self._is_federated, self.img_ids, masks=True
         )
@@ -155,29 +163,28 @@ class _OpenVocabularyDataset:
     def evaluate(
         self,
         results: list,
-        metric: str | Sequence[str] = 'bbox',
+        metric: Metric | Sequence[Metric] = 'bbox',
         logger: logging.Logger | str | None = None,
         classwise: bool = False,
     ) -> dict[str, Any]:
         """Compute average precision and recall over all, base and novel categories.
 
         Args:
-            results: mmdet's results, one an image.
+            results: results of mmdet, one per image.
             metric: ``bbox``, ``segm`` or both.
-            logger: mmdet's argument; nothing is logged here.
-            classwise: add ``bbox_classwise`` (and ``segm_classwise``), see
-                :func:`oadp.dp.evaluation.class_figures`.
+            logger: unused; mmdet passes it.
+            classwise: add ``bbox_classwise`` (and ``segm_classwise``), see :func:`class_figures`.
 
         Returns:
-            See ``coco_metrics`` and ``lvis_metrics``: fractions in [0, 1]. The headline is
-            ``COCO_17_bbox_mAP_50``, or ``bbox_APr``. ``…_copypaste`` is the average precisions as
+            The metrics of ``coco_metrics`` or ``lvis_metrics``, fractions in [0, 1]. The paper reports
+            ``COCO_17_bbox_mAP_50`` and ``bbox_APr``. ``…_copypaste`` are the average precisions as
             text.
 
         Raises:
-            ValueError: unknown metric, another number of results than of images, or no masks for
-                ``segm``.
+            ValueError: unknown metric, the numbers of results and images differ, or masks are missing
+                for ``segm``.
         """
-        names = [metric] if isinstance(metric, str) else list(metric)
+        names: list[Metric] = [metric] if isinstance(metric, str) else list(metric)
         detections = Detections.from_results(self.img_ids, results, masks='segm' in names)
         metrics: dict[str, Any] = {}
         for name in names:
@@ -190,7 +197,7 @@ class _OpenVocabularyDataset:
 
 
 class _DecodedLVIS(LVIS):
-    """lvis-api's index of a file that is decoded already."""
+    """The index of lvis-api, for a file that is decoded already."""
 
     def _load_json(self, path: dict[str, Any]) -> dict[str, Any]:
         return path
@@ -198,7 +205,7 @@ class _DecodedLVIS(LVIS):
 
 @DATASETS.register_module()
 class OV_COCO(_OpenVocabularyDataset, CocoDataset):
-    """COCO, or a dataset in its format, with base and novel categories; evaluated as COCO is."""
+    """COCO, or a dataset in its format, with base and novel categories and COCO's metrics."""
 
     _name_key = 'file_name'
     _is_federated = False
@@ -214,7 +221,7 @@ class OV_COCO(_OpenVocabularyDataset, CocoDataset):
 
 @DATASETS.register_module()
 class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
-    """LVIS v1, whose rare categories are the novel ones; evaluated as LVIS is."""
+    """LVIS v1, whose rare categories are novel, with LVIS's metrics."""
 
     _name_key = 'coco_url'
     _is_federated = True
@@ -225,8 +232,7 @@ class OV_LVIS(_OpenVocabularyDataset, LVISV1Dataset):
 
 
 _OPEN_VOCABULARY = {cls.__name__ for cls in (OV_COCO, OV_LVIS)}
-_DISTILLED = ('ViLD', 'OADP')
-"""Detectors whose config says which CLIP features they use."""
+_DISTILLED = ('ViLD', 'OADP')  # the detectors that use CLIP features, as their configs specify
 _KEYS = ('trainer', 'validator', 'categories', 'model')
 _LOCATIONS = ('data_root', 'ann_file', 'img_prefix', 'seg_prefix', 'proposal_file')
 
@@ -234,17 +240,17 @@ _LOCATIONS = ('data_root', 'ann_file', 'img_prefix', 'seg_prefix', 'proposal_fil
 def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 'train') -> Any:
     """Build a dataset of a config.
 
-    ``TRAIN_WITH_VAL_DATASET`` gives the training dataset the validation files, and ``DRY_RUN`` a
-    handful of images, through any wrapper of mmdet. CLIP features that no head or loss of a ViLD or
-    OADP uses are not loaded.
+    With ``TRAIN_WITH_VAL_DATASET``, the training dataset reads the validation files; with
+    ``DRY_RUN``, it has a few images. Both also apply to datasets within wrappers of mmdet. CLIP
+    features that no head or loss of ViLD or OADP uses are not loaded.
 
     Args:
-        config: a whole loaded config; of it, ``trainer.dataloader.dataset`` or
-            ``validator.dataloader.dataset``, ``categories`` and ``model`` are read. Not changed.
+        config: a whole config, as a ``todd.Config`` or another mapping; the dataset of the split,
+            ``categories`` and ``model`` are read. It is not modified.
         split: ``train`` or ``val``.
 
     Raises:
-        ValueError: unknown split, or as the datasets.
+        ValueError: unknown split; see also the datasets.
         FileNotFoundError: see the datasets.
     """
     if split not in ('train', 'val'):
@@ -272,7 +278,7 @@ def _dataset_config(config: Mapping[str, Any], split: str) -> dict[str, Any]:
 
 
 def _inner_datasets(config: Any) -> Iterator[dict[str, Any]]:
-    """The configs of the datasets that read files, within wrappers and lists."""
+    """Yield the configs of the datasets that read files, within wrappers and lists."""
     if isinstance(config, (list, tuple)):
         for item in config:
             yield from _inner_datasets(item)

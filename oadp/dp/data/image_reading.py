@@ -18,15 +18,17 @@ from oadp.data.images import decode_image, read_image
 
 @PIPELINES.register_module()
 class ReadImage(LoadImageFromFile):
-    """Read an image as all of OADP does, and compare its size with the annotation's.
+    """Read an image as the other parts of OADP do, and check its size against the annotation.
 
-    It takes the place of mmdet's ``LoadImageFromFile``, whose arguments and results it has, in the
-    pipelines of every dataset (see ``with_own_reader``).
+    It replaces mmdet's ``LoadImageFromFile`` in the pipelines of all datasets (see
+    ``with_own_reader``), with the same arguments and results.
 
     Raises:
         FileNotFoundError: no such image.
         ValueError: see ``read_image``; or ``color_type`` is not ``color``.
     """
+
+    file_client: Any
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -37,6 +39,7 @@ class ReadImage(LoadImageFromFile):
             )
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Return ``results`` with the image and its shape."""
         info = results['img_info']
         name = os.path.join(results['img_prefix'] or '', info['filename'])
         size_wh = (info['width'], info['height']) if {'width', 'height'} <= info.keys() else None
@@ -64,7 +67,7 @@ class ReadImage(LoadImageFromFile):
 
 
 def with_own_reader(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return a pipeline's config with ``ReadImage`` in place of ``LoadImageFromFile``."""
+    """Return the config of a pipeline with ``ReadImage`` instead of ``LoadImageFromFile``."""
     theirs = ('LoadImageFromFile', LoadImageFromFile)
     return [
         {**step, 'type': ReadImage.__name__}
@@ -76,15 +79,16 @@ def with_own_reader(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
 
 @contextlib.contextmanager
 def naming_image(path: str | os.PathLike) -> Iterator[None]:
-    """Name the image where OpenCV fails in a step of a pipeline.
+    """Name the image in the error if OpenCV fails in a step of a pipeline.
 
     Raises:
-        ValueError: such as at resizing an image of 1 × 5000 pixels, of which no column is left.
+        ValueError: OpenCV fails, for example to resize an image of 1 × 5000 pixels, which would have
+            no column left.
     """
     try:
         yield
     except cv2.error as e:
         cause = ' '.join(str(e).split())
         raise ValueError(
-            f'{path}: an image that cannot be resized to the input of the network ({cause})'
+            f'{path}: the image cannot be resized to the input of the network ({cause})'
         ) from e

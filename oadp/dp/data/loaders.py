@@ -1,9 +1,10 @@
-"""Which image is read when, and by whom: a function of the seed, not of the processes.
+"""Load images in an order that depends on the seed only, not on the number of processes.
 
-All processes see one endless row of images, cut into steps of ``processes × images each``; each takes
-its piece of a step. So a run can be taken up at any step, two processes of one image make the same
-steps as one process of two, and an image's random flip and size depend on its place in the row, not
-on the worker that reads it.
+All processes share one endless sequence of images, which is divided into steps of ``processes ×
+images per process``; each process takes its part of a step. Therefore a run can be resumed at any
+step, two processes with one image each make the same steps as one process with two images, and the
+random flip and size of an image depend on its position in the sequence, not on the worker that reads
+it.
 """
 
 __all__ = ['Share', 'StepSampler', 'build_train_loader', 'build_val_loader', 'seed_everything']
@@ -22,26 +23,27 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from oadp.utils.runtime import World
 
 _PAIR = 2
-"""Images of one orientation that stand side by side, as a process's in the paper; saves padding."""
+"""The number of consecutive images with the same orientation, as the images of a process in the paper.
+This reduces padding."""
 
 
 class StepSampler(Sampler):
-    """The indices of this process's images, step by step.
+    """Yield the indices of the images of this process, step by step.
 
     Args:
-        flags: (n,) an integer an image; those of one value are put side by side (mmdet's
-            ``flag``: whether the image is wider than high).
-        images_per_process: how many images a process has in a step.
+        flags: (n,) an integer per image; images with the same value are grouped (mmdet's ``flag``:
+            whether the image is wider than high).
+        images_per_process: the number of images of a process in a step.
         world: this process among the others.
-        seed: decides the order.
-        endless: go on from epoch to epoch; otherwise stop after one, in which the last step is
-            filled up from the first ones.
+        seed: the seed of the order.
+        endless: continue from epoch to epoch; otherwise stop after one epoch, whose last step is
+            filled with images from its beginning.
 
     Attributes:
-        first_step: where to begin, when ``endless``.
-        epoch: which epoch to go through, when not ``endless``.
+        first_step: the step to start from, if ``endless``.
+        epoch: the epoch to iterate over, if not ``endless``.
 
-    Each step is a list of (index, place in the row of all images).
+    Each step is a list of pairs of an index and a position in the sequence of all images.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class StepSampler(Sampler):
         self.epoch = 0
 
     def __len__(self) -> int:
-        """Steps of an epoch."""
+        """Return the number of steps in an epoch."""
         return -(-self._epoch_size // self._step_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -92,7 +94,10 @@ class StepSampler(Sampler):
         )
 
     def _order(self, epoch: int) -> np.ndarray:
-        """All images in random order, in pairs of one flag; an odd one is paired with another."""
+        """Return all images in random order, in pairs of one flag.
+
+        If the number of images with a flag is odd, one of them occurs twice.
+        """
         rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(len(self._flags))
         pairs = []
@@ -105,7 +110,7 @@ class StepSampler(Sampler):
 
 
 class _SeededDataset(Dataset):
-    """Reads an image with random numbers of its own: item (index, place in the row)."""
+    """Read each image with its own random numbers; an item is (index, position in the sequence)."""
 
     def __init__(self, dataset: Any, seed: int) -> None:
         self._dataset = dataset
@@ -122,7 +127,7 @@ class _SeededDataset(Dataset):
 
 
 def seed_everything(*entropy: int) -> None:
-    """Seed Python's, NumPy's and torch's generators from some numbers."""
+    """Seed the generators of Python, NumPy and torch."""
     a, b, c = (int(s) for s in np.random.SeedSequence(entropy).generate_state(3))
     random.seed(a)
     np.random.seed(b)
@@ -130,7 +135,7 @@ def seed_everything(*entropy: int) -> None:
 
 
 def _start_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # the workers are the parallelism
+    cv2.setNumThreads(0)  # the workers run in parallel already
 
 
 def _build_loader(dataset: Any, images: int, workers: int, **options: Any) -> DataLoader:
@@ -140,7 +145,7 @@ def _build_loader(dataset: Any, images: int, workers: int, **options: Any) -> Da
         collate_fn=partial(collate, samples_per_gpu=images),
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
-        pin_memory=False,  # mmcv copies what a step needs itself
+        pin_memory=False,  # mmcv copies the batch itself
         **options,
     )
 
@@ -148,12 +153,14 @@ def _build_loader(dataset: Any, images: int, workers: int, **options: Any) -> Da
 def build_train_loader(
     dataset: Any, config: Mapping[str, Any], world: World, seed: int, endless: bool
 ) -> DataLoader:
-    """The loader of a process's training steps; its ``batch_sampler`` is a ``StepSampler``.
+    """Return the loader of the training steps of a process; its ``batch_sampler`` is a ``StepSampler``.
 
     Args:
-        dataset: mmdet's, with ``flag``.
+        dataset: a dataset of mmdet, with ``flag``.
         config: ``trainer.dataloader``: ``samples_per_gpu``, ``workers_per_gpu``.
-        world, seed, endless: see ``StepSampler``.
+        world: this process among the others.
+        seed: see ``StepSampler``.
+        endless: see ``StepSampler``.
     """
     images = config['samples_per_gpu']
     return _build_loader(
@@ -165,7 +172,14 @@ def build_train_loader(
 
 
 class Share(Subset):
-    """The images of one process, dealt out without padding, of a dataset that all evaluate."""
+    """The images of one process, as a subset of a dataset that is divided without padding.
+
+    Args:
+        dataset: the whole dataset.
+        world: this process among the others.
+    """
+
+    dataset: Any
 
     def __init__(self, dataset: Any, world: World) -> None:
         super().__init__(dataset, range(world.rank, len(dataset), world.size))
@@ -176,24 +190,24 @@ class Share(Subset):
 
 
 def build_val_loader(dataset: Any, config: Mapping[str, Any], world: World) -> DataLoader:
-    """The loader of a process's share of a dataset, one image at a time.
+    """Return the loader of this process's share of a dataset, one image at a time.
 
     Args:
-        dataset: mmdet's, in test mode.
+        dataset: a dataset of mmdet, in test mode.
         config: ``validator.dataloader``: ``samples_per_gpu`` (1), ``workers_per_gpu``.
         world: this process among the others.
 
     Raises:
-        ValueError: ``samples_per_gpu`` is not 1, or ``workers_per_gpu`` is not a number of processes.
+        ValueError: ``samples_per_gpu`` is not 1, or ``workers_per_gpu`` is not a number of workers.
     """
     if config['samples_per_gpu'] != 1:
         raise ValueError(
-            f'validator.dataloader.samples_per_gpu is {config["samples_per_gpu"]}; images are '
-            'detected one at a time, so that none is padded to the size of another: set it to 1'
+            f'validator.dataloader.samples_per_gpu is {config["samples_per_gpu"]}; expected 1, '
+            'as images are detected one at a time, so that none is padded to the size of another'
         )
     workers = config['workers_per_gpu']
     if type(workers) is not int or workers < 0:
         raise ValueError(
-            f'validator.dataloader.workers_per_gpu is {workers!r}; expected a whole number of at least 0'
+            f'validator.dataloader.workers_per_gpu is {workers!r}; expected an integer of at least 0'
         )
     return _build_loader(Share(dataset, world), 1, workers, batch_size=1)

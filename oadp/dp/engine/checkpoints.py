@@ -1,4 +1,4 @@
-"""Reading and writing weights: safely, with a short account of what did not fit, and atomically."""
+"""Read weights safely, with a short report of the keys that do not match, and write them atomically."""
 
 __all__ = [
     'computes_in_half',
@@ -29,28 +29,29 @@ from oadp.utils.finite import refuse_non_finite
 _LISTED = 5
 
 _STEPS = '._steps'
-"""Counts what a loss has seen; a model that does not learn has no use for it."""
+"""The end of the keys of the losses' step counters, which only training uses."""
 
 _IGNORED = (_STEPS, '._embeddings', '.is_base', 'roi_head._lambda')
-"""Ends of keys that a checkpoint may have, to no effect. mmcv saves buffers that are not persistent, too:
-what is read from the prompt files. The authors' code has the exponents of the score fusion as a buffer."""
+"""The ends of keys that a checkpoint may have and that are ignored. mmcv also saves buffers that are not
+persistent, which are read from the prompt files. In the authors' code, the exponents of the score
+fusion are a buffer."""
 
 _DISTILLER = '_distiller.'
 _TRAINING_ONLY = ('_global_head.', 'roi_head._block_head.', _DISTILLER)
-"""Begins of the keys of parts that inference does not use."""
+"""The beginnings of the keys of parts that inference does not use."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Comparison:
-    """How the keys of a checkpoint compare with those of a model; all are lists of keys.
+    """The keys of a checkpoint compared with those of a model; all are lists of keys.
 
     Attributes:
-        fitting: in both, of the same shape.
-        misfits: in both, of another shape.
-        lacking: of the model alone, and needed.
-        untrained: of the model alone, in parts that only training uses.
-        surplus: of the checkpoint alone.
-        left_out: of the checkpoint alone, in parts that only training uses.
+        fitting: in both, with the same shape.
+        misfits: in both, with different shapes.
+        lacking: only in the model, and required.
+        untrained: only in the model, in parts that only training uses.
+        surplus: only in the checkpoint.
+        left_out: only in the checkpoint, in parts that only training uses.
     """
 
     fitting: list[str]
@@ -62,7 +63,7 @@ class _Comparison:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> '_Comparison':
-        """Compare, apart from the keys that no model needs or reads."""
+        """Compare the keys of two state dicts, except those that are ignored."""
         common = [k for k in state if k in own]
         lacking = [k for k in own if k not in state]
         surplus = [k for k in state if k not in own and not k.endswith(_IGNORED)]
@@ -85,18 +86,20 @@ def load_weights(
 ) -> None:
     """Load a checkpoint of mmcv's format, or a plain state dict (torch or safetensors), into a model.
 
-    Keys that only the checkpoint has are logged, as a short list; so are those that only the model
-    has, where they belong to the global head or the block head, which inference does not use.
+    Keys that exist only in the checkpoint are logged as a short list. Keys that exist only in the
+    model are logged, too, if they belong to the global head or the block head, which inference does
+    not use.
 
     Args:
         model: the model.
         path: the checkpoint.
-        skip_misfits: do without tensors that are missing or of another shape (a checkpoint to
-            start from) rather than refuse them (one to test).
+        skip_misfits: skip tensors that are missing or have another shape, for a checkpoint to start
+            training from; otherwise they are an error.
+        logger: the logger; None is the logger of OADP.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint, or not of this model.
+        ValueError: not a checkpoint, or a checkpoint of another model.
     """
     logger = logger or runtime.get_logger()
     state, own = _state_dict(_read(path), path), model.state_dict()
@@ -105,13 +108,13 @@ def load_weights(
         raise ValueError(f'{path}: not a checkpoint of this config; {_shapes(found, state, own)}')
     if not found.fitting:
         raise ValueError(
-            f'{path}: none of its keys is one of the model; it has {_short_list(sorted(state))}, '
-            f'the model {_short_list(sorted(own))}'
+            f'{path}: the model has none of its keys; expected {_short_list(sorted(own))}, found '
+            f'{_short_list(sorted(state))}'
         )
     refuse_non_finite(
         {k: state[k] for k in found.fitting},
         path,
-        'a training of it diverged: take an earlier checkpoint',
+        'the training diverged; use an earlier checkpoint',
         usual=own,
     )
     if found.lacking and not skip_misfits:
@@ -125,7 +128,7 @@ def load_weights(
     for fault, keys in {
         'missing': [k for k in lacking if not k.endswith(_STEPS)],
         'unexpected': found.surplus,
-        'of another shape': found.misfits,
+        'with another shape': found.misfits,
     }.items():
         if keys:
             logger.warning('%s: %d keys %s: %s', path, len(keys), fault, _short_list(keys))
@@ -153,15 +156,16 @@ def _report_parts(
 def load_run(
     model: nn.Module, path: str | os.PathLike, logger: logging.Logger | None = None
 ) -> dict[str, Any]:
-    """Load the weights of a run that is to go on; return the whole checkpoint.
+    """Load the weights of a run to resume, and return the whole checkpoint.
 
     Args:
-        model: the model, whose every tensor must be in the checkpoint.
-        path: a checkpoint of this project's training, or of the authors'.
+        model: the model; the checkpoint must have all of its tensors.
+        path: a training checkpoint of this project or of the authors.
+        logger: the logger; None is the logger of OADP.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a checkpoint, or its keys are not those of this model.
+        ValueError: not a checkpoint, or its keys differ from those of the model.
     """
     logger = logger or runtime.get_logger()
     data = load_tensors(path)
@@ -176,19 +180,22 @@ def load_run(
         listed.append(_shapes(found, state, own))
     if listed:
         raise ValueError(
-            f'{path}: not of a run of this config; {"; ".join(listed)}. Resume with the config '
-            'of that run, or start from its weights with .trainer.load_from'
+            f'{path}: not a checkpoint of a run of this config; {"; ".join(listed)}. Resume with the '
+            'config of that run, or start from its weights with .trainer.load_from'
         )
     model.load_state_dict({k: state[k] for k in found.fitting})
     ignored = [k for k in state if k not in own]
     if ignored:
-        logger.info('%s: %d keys are not needed: %s', path, len(ignored), _short_list(ignored))
+        logger.info('%s: ignored %d keys: %s', path, len(ignored), _short_list(ignored))
     return data
 
 
 def _shapes(found: _Comparison, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     return _short_list(
-        [f'{k}: {tuple(state[k].shape)}, not {tuple(own[k].shape)}' for k in found.misfits]
+        [
+            f'{k}: found {tuple(state[k].shape)}, expected {tuple(own[k].shape)}'
+            for k in found.misfits
+        ]
     )
 
 
@@ -219,14 +226,14 @@ def _short_list(items: Sequence[str]) -> str:
 def load_detector(
     config: Mapping[str, Any], checkpoint: str | os.PathLike, device: torch.device
 ) -> nn.Module:
-    """A trained detector, in evaluation mode.
+    """Return a trained detector, in evaluation mode.
 
-    It computes in float32, as the authors' does; on a GPU, in fp16 where ``validator.fp16`` is on.
+    It computes in float32, as in the authors' code; on a GPU, in fp16 if ``validator.fp16`` is on.
 
     Args:
-        config: a whole loaded config, also one of mmdet's, which has no ``validator``.
+        config: a whole config, of this project or of mmdet, which has no ``validator``.
         checkpoint: see ``load_weights``.
-        device: where to put it.
+        device: the device of the detector.
     """
     detector = build_detector(config)
     load_weights(detector, checkpoint)
@@ -236,23 +243,23 @@ def load_detector(
 
 
 def computes_in_half(config: Mapping[str, Any], device: torch.device) -> bool:
-    """Whether a detector of this config is evaluated in fp16 on this device."""
+    """Return whether a detector of this config is evaluated in fp16 on this device."""
     fp16 = (config.get('validator') or {}).get('fp16')
     return device.type == 'cuda' and is_switched_on(fp16)
 
 
 def is_switched_on(fp16: Any) -> bool:
-    """Whether a config's ``fp16`` is true or a dictionary, as in mmdet even an empty one."""
+    """Return whether ``fp16`` of a config is true or a dictionary, which may be empty as in mmdet."""
     return isinstance(fp16, Mapping) or bool(fp16)
 
 
 def save_checkpoint(path: str | os.PathLike, data: Mapping[str, Any], *, link: bool = True) -> None:
-    """Write a checkpoint, atomically: under its name it is whole or not at all.
+    """Write a checkpoint atomically: under its name, it is complete or does not exist.
 
     Args:
-        path: the file.
-        data: mmcv's ``meta``, ``state_dict`` and ``optimizer``.
-        link: let ``latest.pth`` beside it point to it.
+        path: the file to write.
+        data: ``meta``, ``state_dict`` and ``optimizer``, as in mmcv.
+        link: make ``latest.pth`` in the same folder a link to it.
     """
     path = pathlib.Path(path)
     with atomic_write(path) as temporary:

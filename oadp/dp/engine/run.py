@@ -1,4 +1,4 @@
-"""A training run of a config: model, data, optimiser and mmcv's runner put together."""
+"""Build a training run from a config: model, data, optimizer and mmcv's runner."""
 
 __all__ = ['Run', 'prepare']
 
@@ -47,38 +47,39 @@ _COUNTS = {
     'evaluation.interval': 1,
     'log_config.interval': 1,
 }
-"""Keys of ``trainer`` that are numbers of something, and the least that they may be."""
+"""The keys of ``trainer`` that are counts, and their lowest values."""
 
 _NEVER_SAVE = ('checkpoint_config.interval', -1)  # mmcv's
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Everything a training run needs; ``run()`` starts it."""
+    """A training run that is ready to start with ``run()``."""
 
     runner: Any
     loader: DataLoader
     workflow: list[tuple[str, int]]
 
     def run(self) -> None:
-        """Train to the end, from where the runner is."""
+        """Train to the end, from the current step of the runner."""
         self.runner.run([self.loader], self.workflow)
 
 
 def prepare(
     config: Mapping[str, Any], work_dir: pathlib.Path, world: World, logger: logging.Logger
 ) -> Run:
-    """Build a training run of a config, ready to start.
+    """Build a training run from a config.
 
     Args:
-        config: a whole loaded config. Not changed.
-        work_dir: where checkpoints and logs go.
+        config: a whole config, as a ``todd.Config`` or another mapping. It is not modified.
+        work_dir: the folder for checkpoints and logs.
         world: this process among the others; the process group must be up.
-        logger: for the text log.
+        logger: the logger of the run.
 
     Raises:
-        ValueError: keys are missing or contradict each other; all of them are listed.
-        FileNotFoundError: annotations, prompts or the checkpoint to start from are not there.
+        ValueError: keys are missing, invalid or contradict each other; the message lists all of
+            them.
+        FileNotFoundError: annotations, prompts or the initial checkpoint are missing.
     """
     trainer = _checked(config)
     if runtime.dry_run():
@@ -107,14 +108,16 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
         faults.append(f'runner.type is {runner!r}; choose from {sorted(RUNNERS)}')
     by_epoch = (trainer.get('checkpoint_config') or {}).get('by_epoch', True)
     if runner == 'EpochBasedRunner' and not by_epoch:
-        faults.append('checkpoint_config.by_epoch is False, and an epoch cannot be resumed within')
+        faults.append(
+            'checkpoint_config.by_epoch is False, and a run cannot be resumed within an epoch'
+        )
     if any(mode != 'train' for mode, _ in trainer.get('workflow', ())):
         faults.append(
-            f"workflow is {trainer['workflow']}; only 'train' is known (`evaluation` evaluates)"
+            f"workflow is {trainer['workflow']}; expected 'train' only (`evaluation` evaluates)"
         )
     if not isinstance(trainer.get('seed'), int):
         faults.append(
-            f'seed is {trainer.get("seed")!r}; it must be an integer, as the order of the images '
+            f'seed is {trainer.get("seed")!r}; expected an integer, as the order of the images '
             'and resuming depend on it'
         )
     faults += _wrong_counts(trainer)
@@ -124,21 +127,21 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wrong_counts(trainer: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with numbers that must be whole; whole floats become integers in place."""
+    """Yield the faults of the counts; floats with an integer value become integers in place."""
     for key, lowest in _COUNTS.items():
         section, _, name = key.partition('.')
         settings = trainer.get(section)
         if not isinstance(settings, dict) or settings.get(name) is None:
             continue
         value = settings[name]
-        if isinstance(value, float) and value.is_integer():  # 4e4 is a usual way to write a number
+        if isinstance(value, float) and value.is_integer():  # for example 4e4
             settings[name] = value = int(value)
         if type(value) is not int or not (value >= lowest or (key, value) == _NEVER_SAVE):
-            yield f'{key} is {value!r}; expected a whole number of at least {lowest}'
+            yield f'{key} is {value!r}; expected an integer of at least {lowest}'
 
 
 def _shorten(trainer: dict[str, Any]) -> None:
-    """A few steps, and one of everything that happens at intervals."""
+    """Train for a few steps, with one checkpoint, evaluation and log entry each."""
     if trainer['runner']['type'] == 'IterBasedRunner':
         interval = trainer['runner']['max_iters'] = _DRY_RUN_STEPS
     else:
@@ -156,11 +159,11 @@ def _build_model(
     model = build_detector(config)
     for key, head in untrained_heads(model).items():
         logger.warning(
-            'model.%s: no loss trains it, so it stays at its initial weights; None leaves it out',
+            'model.%s: no loss trains it, so it keeps its initial weights; set it to None to omit it',
             key,
         )
-        head.requires_grad_(False)  # several processes wait for a gradient of what requires one
-    # mmcv lists the initialisation of each parameter.
+        head.requires_grad_(False)  # distributed training waits for all gradients
+    # mmcv logs the initialization of each parameter.
     get_mmcv_logger('mmcv').setLevel(logging.WARNING)
     _check_pretrained(model, logger)
     model.init_weights()
@@ -177,19 +180,24 @@ def _build_model(
 
 
 def _check_pretrained(model: nn.Module, logger: logging.Logger) -> None:
-    """Say what is missing where a part is to start from a file, before mmcv looks for it."""
-    for module in model.modules():
+    """Check that the files from which parts are initialized exist, before mmcv reads them.
+
+    Raises:
+        FileNotFoundError: a file is missing; in ``DRY_RUN``, only a warning is logged.
+    """
+    modules: Iterator[Any] = model.modules()
+    for module in modules:
         init = getattr(module, 'init_cfg', None)
         path = init.get('checkpoint') if isinstance(init, Mapping) else None
         if path is None or '://' in path or pathlib.Path(path).is_file():
             continue
         if not runtime.dry_run():
             raise FileNotFoundError(
-                f'{path}: no such file, and {type(module).__name__} is to start from it (init_cfg); '
-                "python -m oadp.pretrained resnet50 downloads torchvision's; the README, "
-                '"Pretrained Models", says where others are'
+                f'{path}: no such file, and {type(module).__name__} is initialized from it (init_cfg); '
+                "python -m oadp.pretrained resnet50 downloads torchvision's; for others, see the "
+                'README, "Pretrained Models"'
             )
-        logger.warning('%s is not there: this dry run starts from random weights', path)
+        logger.warning('%s: no such file; this dry run starts from random weights', path)
         module.init_cfg = None
 
 
@@ -200,11 +208,11 @@ def _load_initial(model: nn.Module, trainer: Mapping[str, Any], logger: logging.
     if pathlib.Path(path).is_file():
         load_weights(model, path, skip_misfits=True, logger=logger)
     elif runtime.dry_run():
-        logger.warning('%s is not there: this dry run starts from random weights', path)
+        logger.warning('%s: no such file; this dry run starts from random weights', path)
     else:
         raise FileNotFoundError(
-            f"{path}: no such checkpoint to start from; where to get SoCo's is in the README, "
-            '"Pretrained Models", and one under work_dirs comes from a training of ours; '
+            f"{path}: no such checkpoint to start from; for SoCo's, see the README, "
+            '"Pretrained Models"; one under work_dirs is the result of another training run; '
             '--override .trainer.load_from:None starts from random weights'
         )
 
@@ -212,16 +220,16 @@ def _load_initial(model: nn.Module, trainer: Mapping[str, Any], logger: logging.
 def _scaled_optimizer(
     trainer: Mapping[str, Any], world: World, logger: logging.Logger
 ) -> dict[str, Any]:
-    """The optimiser's config, its learning rate proportional to the images of a step."""
+    """Return the optimizer's config, with the learning rate scaled by the images per step."""
     optimizer = trainer['optimizer']
     scaling = trainer.get('auto_scale_lr') or {}
     images = world.size * trainer['dataloader']['samples_per_gpu']
     if not scaling.get('enable', False):
-        logger.info('%d images a step; learning rate %g as it is', images, optimizer['lr'])
+        logger.info('%d images per step; learning rate %g, not scaled', images, optimizer['lr'])
         return optimizer
     rate = optimizer['lr'] * images / scaling['base_batch_size']
     logger.info(
-        '%d images a step; learning rate %g, scaled from %g for %d (trainer.auto_scale_lr)',
+        '%d images per step; learning rate %g, scaled from %g for %d (trainer.auto_scale_lr)',
         images,
         rate,
         optimizer['lr'],
@@ -238,7 +246,7 @@ def _build_runner(
     logger: logging.Logger,
 ) -> Any:
     options = dict(trainer['runner'])
-    runner = RUNNERS[options.pop('type')](
+    runner: Any = RUNNERS[options.pop('type')](
         model=model,
         optimizer=build_optimizer(model, _scaled_optimizer(trainer, world, logger)),
         work_dir=str(work_dir),
@@ -247,7 +255,7 @@ def _build_runner(
         **options,
     )
     optimizer_config: Any = trainer['optimizer_config']
-    fp16 = trainer.get('fp16')
+    fp16: Any = trainer.get('fp16')
     if is_switched_on(fp16) and world.device.type == 'cuda':
         optimizer_config = Fp16OptimizerHook(
             **(optimizer_config or {}),
@@ -255,7 +263,7 @@ def _build_runner(
             distributed=world.is_distributed,
         )
     elif is_switched_on(fp16):
-        logger.info('trainer.fp16 is for GPUs; this run computes in float32')
+        logger.info('trainer.fp16 has an effect on GPUs only; this run computes in float32')
     runner.register_training_hooks(
         trainer['lr_config'],
         optimizer_config,

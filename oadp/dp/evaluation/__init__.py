@@ -1,4 +1,4 @@
-"""Evaluation of detections: the figures of COCO and LVIS, and what they are made of."""
+"""Evaluate detections: the metrics of COCO and LVIS, and an analysis of the errors behind them."""
 
 from oadp.dp.evaluation.classwise import class_figures
 from oadp.dp.evaluation.detections import Detections

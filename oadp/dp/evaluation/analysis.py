@@ -1,4 +1,4 @@
-"""Where the average precision of novel and base classes goes: all figures of ``oadp.analyze``."""
+"""Analyze the errors on novel and base classes, for ``oadp.analyze``."""
 
 __all__ = ['RECALL_LIMITS', 'Analysis', 'analyze']
 
@@ -16,7 +16,7 @@ from oadp.dp.evaluation.outcomes import OUTCOMES, Called, Confusion, called, con
 from oadp.dp.evaluation.tide import error_costs
 
 RECALL_LIMITS = (1, 10, 100, 300)
-"""Numbers of detections, of an image and category, at which recall is given."""
+"""The maximum numbers of detections per image and category at which recall is computed."""
 
 _BINS = 10
 _SIZES = ('small', 'medium', 'large')
@@ -24,20 +24,20 @@ _SIZES = ('small', 'medium', 'large')
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """What ``oadp.analyze`` finds. Each mapping has the groups ``novel`` and ``base``.
+    """The results of ``oadp.analyze``. Each mapping has the groups ``novel`` and ``base``.
 
     Attributes:
-        objects: number of judged objects.
-        has_proposals: whether it is known which objects were proposed.
-        outcomes: number of objects by outcome, see :data:`OUTCOMES`; they sum to ``objects``.
-        called: what covered objects are called, as HD-OVD's paper counts them.
-        confusions: all of them, most weight first, novel before base.
-        costs: by group, also ``all``: AP50, and what correcting each kind of error gains (TIDE).
-        error_counts: number of errors by kind.
-        recall: by limit, the mean over classes at IoU 0.5; −1 without objects.
+        objects: the number of evaluated objects.
+        has_proposals: whether proposals were given.
+        outcomes: the number of objects by outcome, see :data:`OUTCOMES`; they sum to ``objects``.
+        called: the classes that covered objects are detected as, counted as in the HD-OVD paper.
+        confusions: all confusions, novel before base, in descending order of weight.
+        costs: by group, also ``all``: AP50 and its gain from correcting each type of error (TIDE).
+        error_counts: the number of errors by type.
+        recall: the mean recall over the classes at IoU 0.5 by limit; −1 without objects.
         sizes: AP of small, medium and large objects; −1 without objects.
-        calibration: ten bins of scores, each with ``count``, ``score`` and ``precision`` (means of
-            its detections, at IoU 0.5), and ``ece``, the expected calibration error.
+        calibration: ten bins of scores, each with the ``count``, the mean ``score`` and the
+            ``precision`` of its detections at IoU 0.5; and ``ece``, the expected calibration error.
     """
 
     objects: dict[str, int]
@@ -52,7 +52,7 @@ class Analysis:
     calibration: dict[str, dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as plain containers."""
+        """Return the results as plain containers."""
         data = dataclasses.asdict(self)
         data['called'] = {group: c._asdict() for group, c in self.called.items()}
         data['confusions'] = [c._asdict() for c in self.confusions]
@@ -64,13 +64,13 @@ def analyze(
     detections: Detections,
     proposals: Mapping[int, np.ndarray] | None = None,
 ) -> Analysis:
-    """Find out where average precision goes.
+    """Analyze detections.
 
     Args:
         truth: the ground truth.
-        detections: of its images.
-        proposals: each image's (p, 4 or more) boxes xyxy in pixels of the original image, by image
-            id; None where they are not known.
+        detections: detections on its images.
+        proposals: (p, 4 or more) boxes xyxy of each image by image id, in pixels of the original
+            image; None if they are not known.
     """
     matches = match(truth, detections, proposals)
     labels = truth.objects.labels[matches.judged_objects]

@@ -7,19 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_IGNORED_AREA = -1.0  # pixels²; outside all ranges of areas, so that an object is never judged
+_IGNORED_AREA = -1.0  # pixels²; outside of all size ranges, so that the object is ignored
 
 
 class Objects(NamedTuple):
-    """Annotated objects, one a row.
+    """Annotated objects, one per row.
 
     Attributes:
         images: (n,) int64, positions in :attr:`GroundTruth.image_ids`.
         labels: (n,) int64.
         boxes: (n, 4) float64 xywh in pixels.
-        areas: (n,) float64, of the mask where there is one, in pixels².
-        crowd: (n,) bool, groups of objects, by which detections are not judged.
-        segmentations: n polygons or run-length encodings as in the file; None without masks.
+        areas: (n,) float64 in pixels², of the mask if there is one, else of the box.
+        crowd: (n,) bool, groups of objects; detections that match them are ignored.
+        segmentations: n polygons or run-length encodings, as in the file; None without masks.
     """
 
     images: np.ndarray
@@ -37,13 +37,13 @@ def read_objects(
     federated: bool,
     masks: bool,
 ) -> Objects:
-    """Convert the annotations of some images and categories.
+    """Return the objects of some images and categories.
 
     Args:
-        annotations: as in the file. A missing ``iscrowd`` is 0, a missing ``area`` that of the box.
-        image_ids: of the images to keep.
-        category_ids: by label.
-        federated: follow lvis-api, which has no crowds, heeds ``ignore`` and leaves out objects
+        annotations: as in the file. ``iscrowd`` defaults to 0, ``area`` to the area of the box.
+        image_ids: the ids of the images to keep.
+        category_ids: the ids of the categories to keep, by label.
+        federated: follow lvis-api, which has no crowds, respects ``ignore`` and excludes objects
             without an area.
         masks: keep the segmentations.
     """
@@ -72,10 +72,15 @@ def read_objects(
 def select_images(
     images: Mapping[int, Any], image_ids: Collection[int], name: str
 ) -> dict[int, Any]:
-    """Keep some of the images, in the order of the file.
+    """Return some of the images, in the order of the file.
+
+    Args:
+        images: the records of all images, by id.
+        image_ids: the ids of the images to keep.
+        name: the name of the file, for the error message.
 
     Raises:
-        ValueError: images that ``name`` does not have.
+        ValueError: there are no records of some of the images.
     """
     missing = sorted(set(image_ids) - set(images))
     if missing:

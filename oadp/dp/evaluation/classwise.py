@@ -1,4 +1,4 @@
-"""Figures of each category, from the same curves as the summaries: their means are the summaries."""
+"""Metrics of each category, computed from the same curves as the metrics over all categories."""
 
 __all__ = ['class_figures', 'classwise_csv', 'classwise_table']
 
@@ -18,16 +18,16 @@ _FIGURES = ('AP', 'AP50', 'AR')
 
 
 def class_figures(ground_truth: GroundTruth, curves: Curves) -> list[dict[str, Any]]:
-    """Return one row a category, by label.
+    """Return the metrics of each category, as one row per category by label.
 
     Args:
-        ground_truth: what the detections were judged by.
-        curves: of all categories, at the protocol's limits.
+        ground_truth: the objects that the detections were matched with.
+        curves: of all categories, at the limits of the protocol.
 
     Returns:
         Rows of ``category``, ``group`` (base or novel; on LVIS rare, common or frequent), ``AP``,
-        ``AP50``, ``AR`` (fractions in [0, 1], or −1 where nothing is judged) and ``instances`` (of
-        the ground truth, without crowds).
+        ``AP50``, ``AR`` (fractions in [0, 1], or −1 without ground truth) and ``instances`` (the
+        number of objects, without crowds).
     """
     objects, categories = ground_truth.objects, ground_truth.categories
     counts = np.bincount(objects.labels[~objects.crowd], minlength=categories.num_all)
@@ -51,7 +51,7 @@ def class_figures(ground_truth: GroundTruth, curves: Curves) -> list[dict[str, A
 
 
 def classwise_table(rows: Sequence[Mapping[str, Any]], metric: str) -> rich.table.Table:
-    """Return the rows of :func:`class_figures` as a table, in percent; novel and rare ones come first."""
+    """Return the rows of :func:`class_figures` as a table in percent, novel and rare ones first."""
     order = ('novel', 'rare', 'base', 'common', 'frequent')
     table = rich.table.Table(title=f'{metric}, by category (%)')
     for column in ('category', 'group', *_FIGURES, 'instances'):
@@ -63,7 +63,10 @@ def classwise_table(rows: Sequence[Mapping[str, Any]], metric: str) -> rich.tabl
 
 
 def classwise_csv(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Return the rows of :func:`class_figures`, by metric, as CSV with a header; undefined ones empty."""
+    """Return the rows of :func:`class_figures`, by metric, as CSV with a header.
+
+    Undefined values are empty.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(('metric', 'category', 'group', *_FIGURES, 'instances'))

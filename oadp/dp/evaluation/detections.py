@@ -9,14 +9,14 @@ import numpy as np
 
 
 class Detections(NamedTuple):
-    """Detections of any number of images, one a row.
+    """Detections of any number of images, one per row.
 
     Attributes:
         image_ids: (N,) int64.
         labels: (N,) int64, positions in the category set.
         boxes: (N, 4) float32 xyxy in pixels of the original image.
-        scores: (N,) float32. Of detections of one image and category that have the same score, the
-            first one is matched first, as pycocotools does.
+        scores: (N,) float32. Detections of the same image and category that have the same score are
+            matched in the order of the rows, as in pycocotools.
         masks: (N,) objects, run-length encoded masks ``{'size': [h, w], 'counts': bytes}``; None
             without masks.
     """
@@ -29,12 +29,13 @@ class Detections(NamedTuple):
 
     @classmethod
     def concatenate(cls, parts: Sequence['Detections']) -> 'Detections':
-        """Join all rows of all parts; masks are kept if every part has them."""
+        """Return the rows of all parts; masks are kept if every part has them."""
         empty = (np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4), 'f4'), np.zeros(0, 'f4'))
         columns = zip(empty, *(part[:4] for part in parts), strict=True)
         masks = [part.masks for part in parts if part.masks is not None]
         has_masks = bool(parts) and len(masks) == len(parts)
-        return cls(*map(np.concatenate, columns), np.concatenate(masks) if has_masks else None)
+        image_ids, labels, boxes, scores = map(np.concatenate, columns)
+        return cls(image_ids, labels, boxes, scores, np.concatenate(masks) if has_masks else None)
 
     @classmethod
     def from_results(
@@ -44,12 +45,13 @@ class Detections(NamedTuple):
 
         Args:
             image_ids: of the images, in the order of ``results``.
-            results: one an image: by label (n, 5) arrays, xyxy and score; or a pair of that and, by
-                label, n run-length encoded masks.
+            results: one per image: a list of (n, 5) arrays by label, xyxy and score; or a pair of
+                this list and a list of n run-length encoded masks by label.
             masks: keep the masks.
 
         Raises:
-            ValueError: another number of results than of images, or masks asked for and not there.
+            ValueError: the numbers of results and images differ, or ``masks`` is true and a result has
+                no masks.
 
         >>> boxes = [np.zeros((0, 5), np.float32), np.float32([[1, 2, 3, 4, 0.5]])]
         >>> Detections.from_results([7], [boxes]).labels

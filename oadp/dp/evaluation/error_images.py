@@ -1,6 +1,8 @@
-"""Images with what a detector missed and what it detected wrongly."""
+"""Draw missed objects and false detections on images."""
 
 __all__ = ['FALSE_COLOR', 'MISSED_COLOR', 'draw_errors']
+
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -18,13 +20,13 @@ FALSE_COLOR = sv.Color.from_hex('#e03131')
 def draw_errors(
     image: np.ndarray, detections: sv.Detections, truth: GroundTruth, image_id: int
 ) -> np.ndarray:
-    """Draw detections; those that are false in red, and in green the objects that none found.
+    """Draw the detections of an image, false ones in red, and its missed objects in green.
 
     Args:
-        image: (h, w, 3) uint8 RGB; not changed.
-        detections: of ``to_detections``, those whose score is high enough to be shown.
-        truth: whose objects are to be found.
-        image_id: of the image.
+        image: (h, w, 3) uint8 RGB; not modified.
+        detections: of ``to_detections``, those with a score that is high enough to be drawn.
+        truth: the ground truth.
+        image_id: the id of the image.
 
     Returns:
         (h', w', 3) uint8 RGB; see :func:`oadp.data.drawing.draw`.
@@ -32,31 +34,20 @@ def draw_errors(
     objects = truth.objects
     rows = np.flatnonzero(objects.images == truth.image_ids.index(image_id))
     xywh, labels = objects.boxes[rows], objects.labels[rows]
-    found = match_image(
-        detections.xyxy,
-        detections.class_id,
-        detections.confidence,
-        xywh,
-        labels,
-        objects.crowd[rows],
-    )
-    columns = Detections(
-        np.full(len(detections), image_id),
-        detections.class_id,
-        detections.xyxy,
-        detections.confidence,
-    )
+    class_ids, scores = detections.class_id, detections.confidence
+    assert class_ids is not None and scores is not None
+    found = match_image(detections.xyxy, class_ids, scores, xywh, labels, objects.crowd[rows])
+    columns = Detections(np.full(len(detections), image_id), class_ids, detections.xyxy, scores)
     unmatched = found.objects < 0
     false = unmatched & ~found.in_crowd & ~truth.unjudged(columns, unmatched)
     missed = (found.detections < 0) & ~objects.crowd[rows] & (objects.areas[rows] >= 0)
-    scene = draw(image, detections[~false])
+    scene = draw(image, cast(sv.Detections, detections[~false]))
     scale = scene.shape[1] / image.shape[1]
     names = truth.categories.all_
     false_names = [
         f'false: {names[label]} {score:.2f}' + (f' ({names[labels[other]]})' if iou >= FOUND_IOU else '')
         for label, score, other, iou in zip(
-            detections.class_id[false], detections.confidence[false],
-            found.other[false], found.other_iou[false], strict=True,
+            class_ids[false], scores[false], found.other[false], found.other_iou[false], strict=True,
         )
     ]  # fmt: skip
     scene = _annotate(scene, detections.xyxy[false] * scale, false_names, FALSE_COLOR)
@@ -69,10 +60,10 @@ def _annotate(scene: np.ndarray, xyxy: np.ndarray, names: list[str], color: sv.C
     if not names:
         return scene
     boxes = sv.Detections(xyxy=xyxy, class_id=np.zeros(len(names), int))
-    size_wh = scene.shape[1::-1]
+    size_wh = scene.shape[1], scene.shape[0]
     thickness = sv.calculate_optimal_line_thickness(size_wh)
     text_scale = sv.calculate_optimal_text_scale(size_wh)
-    bgr = cv2.cvtColor(scene, cv2.COLOR_RGB2BGR)  # supervision's colours are OpenCV's
+    bgr: Any = cv2.cvtColor(scene, cv2.COLOR_RGB2BGR)  # supervision's colors are BGR, as OpenCV's
     bgr = sv.BoxAnnotator(color, thickness).annotate(bgr, boxes)
     bgr = sv.LabelAnnotator(color, text_scale=text_scale, text_padding=2).annotate(
         bgr, boxes, names

@@ -1,4 +1,4 @@
-"""LVIS's rules: what is judged in an image whose annotations name few of the classes."""
+"""The rules of LVIS, where each image is annotated for a few of the categories only."""
 
 __all__ = ['counted_by_lvis', 'judgement']
 
@@ -15,9 +15,15 @@ _MAX_PER_IMAGE = LVIS_LIMITS[0]
 
 
 def counted_by_lvis(detections: Detections) -> np.ndarray:
-    """Return which rows lvis-api counts: of an image's 300 best, those whose boxes have an area.
+    """Return which detections lvis-api counts: of the 300 best of an image, those with an area.
 
-    hotcoco, like pycocotools, counts detections without an area as false.
+    hotcoco and pycocotools count detections without an area as false positives.
+
+    Args:
+        detections: N detections.
+
+    Returns:
+        (N,) bool.
     """
     order = np.lexsort((-detections.scores, detections.image_ids))
     ordered = detections.image_ids[order]
@@ -31,12 +37,17 @@ def counted_by_lvis(detections: Detections) -> np.ndarray:
 def judgement(
     images: Sequence[Mapping[str, Any]], objects: Objects, num_categories: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (images, C) bool: where a class is judged, and where it is annotated only in part.
+    """Return where a class is evaluated, and where it is not annotated exhaustively.
 
     Args:
-        images: ``neg_category_ids`` and ``not_exhaustive_category_ids`` of each, labels + 1.
-        objects: of the images; a class with an object is judged.
+        images: ``neg_category_ids`` and ``not_exhaustive_category_ids`` of each image, as labels
+            plus 1.
+        objects: the objects of the images; a class is evaluated in each image that has an object of
+            it.
         num_categories: C.
+
+    Returns:
+        Two arrays, each (images, C) bool.
     """
     shape = (len(images), num_categories)
     judged, partial = np.zeros(shape, bool), np.zeros(shape, bool)

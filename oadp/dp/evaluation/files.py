@@ -21,13 +21,13 @@ _ADVICE = 'expected what python -m oadp.dp.test … --out FILE.pkl or --out FILE
 def write_results(
     path: pathlib.Path, results: Sequence[Any], truth: GroundTruth, image_ids: Sequence[int]
 ) -> None:
-    """Write mmdet's results: as a pickle, or where the path ends in ``.json`` in COCO's format.
+    """Write results of mmdet as a pickle or, if the path ends in ``.json``, in COCO's format.
 
     Args:
-        path: where to.
-        results: one an image.
-        truth: whose category ids are written.
-        image_ids: of the images, in the order of ``results``.
+        path: the file to write.
+        results: one per image.
+        truth: the ground truth, whose category ids are written.
+        image_ids: the ids of the images, in the order of ``results``.
     """
     with atomic_write(path) as temporary:
         if path.suffix != '.json':
@@ -61,14 +61,15 @@ def read_results(path: pathlib.Path, truth: GroundTruth) -> Detections:
     """Read detections, without their masks.
 
     Args:
-        path: a pickle of mmdet's results of all images of the ground truth, in the order of its
-            file; or, ending in ``.json``, a list in COCO's results format. No code that a file may
-            hold is run.
-        truth: whose images and categories the results are of.
+        path: a pickle of mmdet's results on all images of the ground truth, in the order of its
+            file; or a file ending in ``.json`` in COCO's results format. Pickles are read without
+            running code.
+        truth: the ground truth of the images and categories of the results.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another format, other images or categories; the message says what was found.
+        ValueError: the file has another format, or results of other images or categories; the
+            message states what was found.
     """
     if path.suffix == '.json':
         return _from_rows(path, truth)
@@ -88,7 +89,7 @@ def read_results(path: pathlib.Path, truth: GroundTruth) -> Detections:
         )
         if shapes != {(5,)} or len(boxes) != num_all:
             raise ValueError(
-                f'{path}: result {i} is not a list of {num_all} arrays (n, 5), one a category of '
+                f'{path}: result {i} is not a list of {num_all} arrays (n, 5), one per category of '
                 f'the config; {_ADVICE}'
             )
     return Detections.from_results(image_ids, results)
@@ -121,11 +122,11 @@ def _from_rows(path: pathlib.Path, truth: GroundTruth) -> Detections:
             f'{path}: a row lacks image_id, bbox [x, y, width, height] or score, or its '
             f'category_id is not in the annotations ({type(e).__name__}: {e}); {_ADVICE}'
         ) from e
-    strangers = sorted(set(image_ids) - known)
-    if strangers:
+    unknown = sorted(set(image_ids) - known)
+    if unknown:
         raise ValueError(
-            f'{path}: {len(strangers)} images are not in the annotations of the config, such as '
-            f'{strangers[:3]}; {_ADVICE}'
+            f'{path}: {len(unknown)} images are not in the annotations of the config, such as '
+            f'{unknown[:3]}; {_ADVICE}'
         )
     columns[2][:, 2:] += columns[2][:, :2]
     return Detections(*columns)

@@ -1,9 +1,9 @@
-"""The one evaluator: of tests, evaluation during training and the search over the score fusion.
+"""Evaluate detections in tests, during training and in the score fusion search.
 
-The ground truth is read and indexed once, for any number of evaluations. Matching is done by
-hotcoco, a port of pycocotools and lvis-api in Rust that gives their figures to floating point.
-Images, categories and annotations are numbered anew before it sees them: pycocotools, lvis-api and
-hotcoco read an annotation id of 0 as "not matched", and duplicate ids as one object.
+The ground truth is read and indexed once, for any number of evaluations. Detections are matched by
+hotcoco, a Rust port of pycocotools and lvis-api whose metrics agree with theirs to floating-point
+precision. Images, categories and annotations get new ids first: pycocotools, lvis-api and hotcoco
+treat an annotation id of 0 as "not matched", and duplicate ids as one object.
 """
 
 __all__ = ['GroundTruth']
@@ -37,20 +37,20 @@ from oadp.dp.evaluation.metrics import (
 
 
 class GroundTruth:
-    """The objects that detections are judged by.
+    """The annotated objects that detections are evaluated against.
 
     Args:
-        source: a COCO or LVIS JSON whose categories include the names of ``categories``; or its
-            decoded content, which is not changed.
-        categories: what labels mean.
-        federated: follow LVIS's rules: at most 300 detections an image count, and a category is
-            judged only in the images whose present or absent categories include it.
-        image_ids: judge these images alone; None means all.
-        masks: keep the objects' masks, for the metric ``segm``.
+        source: a COCO or LVIS JSON file whose categories include the names of ``categories``; or
+            its decoded content, which is not modified.
+        categories: the category set, whose order defines the labels.
+        federated: follow the rules of LVIS: at most 300 detections per image count, and a category
+            is evaluated only in the images that list it as present or absent.
+        image_ids: evaluate on these images only; None means all.
+        masks: keep the masks of the objects, for the metric ``segm``.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: categories or images that the file does not have.
+        ValueError: the file lacks some of the categories or images.
     """
 
     def __init__(
@@ -61,16 +61,18 @@ class GroundTruth:
         image_ids: Collection[int] | None = None,
         masks: bool = False,
     ) -> None:
-        name, data = 'the annotations', source
+        name = 'the annotations'
         if isinstance(source, (str, pathlib.Path)):
             needs: set[Need] = {'annotations', 'box'}
             if federated:
                 needs.add('lvis')
             name = str(source)
-            data, _ = read_annotations(source, needs, categories)
+            data: Mapping[str, Any] = read_annotations(source, needs, categories)[0]
+        else:
+            data = source
         self.categories = categories
         self.federated = federated
-        images = {image['id']: image for image in data['images']}
+        images: dict[int, Any] = {image['id']: image for image in data['images']}
         if image_ids is not None:
             images = select_images(images, image_ids, name)
         self.images_in_file_order = list(images)
@@ -96,26 +98,26 @@ class GroundTruth:
     def from_config(
         cls, config: Mapping[str, Any], image_ids: Collection[int] | None = None
     ) -> 'GroundTruth':
-        """Open the validation annotations of a whole config, without masks.
+        """Read the validation annotations of a config, without masks.
 
         Args:
-            config: of it, ``categories`` and ``validator.dataloader.dataset`` are read.
-            image_ids: judge these images alone; None means all.
+            config: a whole config; ``categories`` and ``validator.dataloader.dataset`` are read.
+            image_ids: evaluate on these images only; None means all.
         """
         dataset = config['validator']['dataloader']['dataset']
         categories = get_categories(config['categories'])
         return cls(dataset['ann_file'], categories, dataset['type'] == 'OV_LVIS', image_ids)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_indexed': {}}  # hotcoco's index is not for another process
+        return {**self.__dict__, '_indexed': {}}  # another process builds its own index
 
     @property
     def image_ids(self) -> list[int]:
-        """Ids of the images, ascending."""
+        """The ids of the images, in ascending order."""
         return self._image_ids.tolist()
 
     def sizes_wh(self) -> dict[int, tuple[int, int] | None]:
-        """Return width and height in pixels by image id; None where the file does not say."""
+        """Return width and height in pixels by image id; None if the file does not have them."""
         return {
             image_id: (info['width'], info['height'])
             if {'width', 'height'} <= info.keys()
@@ -125,25 +127,26 @@ class GroundTruth:
 
     @property
     def limits(self) -> tuple[int, ...]:
-        """Numbers of detections considered, by the protocol."""
+        """The maximum numbers of detections, as the protocol defines them."""
         return LVIS_LIMITS if self.federated else COCO_LIMITS
 
     def metric(self, name: str | None = None) -> str:
         """Return the full name of a metric.
 
         Args:
-            name: one of :attr:`metrics`; or ``novel_AP50``, ``base_AP50``, ``all_AP50`` (COCO), or
-                ``APr`` and the like (LVIS). None is what the paper reports: novel AP50, or APr.
+            name: one of :attr:`metrics`, or a short name: ``novel_AP50``, ``base_AP50`` or
+                ``all_AP50`` (COCO), ``APr``, ``APc`` and so on (LVIS). None means the metric that
+                the paper reports: novel AP50, or APr.
 
         Raises:
-            ValueError: there is no such metric; the message lists those that there are.
+            ValueError: unknown metric; the message lists the available ones.
         """
         categories = None if self.federated else self.categories
         return full_name(name, self.metrics, categories)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of what :meth:`evaluate` returns for boxes, in its order."""
+        """The names of the metrics that :meth:`evaluate` returns for boxes, in the same order."""
         return self._names('bbox')
 
     def _names(self, metric: Metric) -> tuple[str, ...]:
@@ -151,7 +154,7 @@ class GroundTruth:
         return tuple(self.summarize(empty, metric))
 
     def summarize(self, curves: Curves, metric: Metric = 'bbox') -> dict[str, float]:
-        """Return COCO's or LVIS's figures of curves."""
+        """Return the metrics of COCO or LVIS from curves."""
         if self.federated:
             return lvis_metrics(curves, self.frequencies, metric)
         return coco_metrics(curves, self.categories, metric)
@@ -163,19 +166,20 @@ class GroundTruth:
         image_ids: Collection[int] | None = None,
         metric: Metric = 'bbox',
     ) -> dict[str, float]:
-        """Judge detections.
+        """Return the metrics of detections.
 
         Args:
-            detections: of the images of the ground truth; those of others are left out.
-            metrics: names; None means all. Only the categories that they need are matched.
-            image_ids: judge these of its images alone; None means all.
-            metric: judge boxes, ``bbox``, or masks, ``segm``.
+            detections: on the images of the ground truth; those on other images are ignored.
+            metrics: the names of metrics; None means all. Only the categories that they depend on
+                are matched.
+            image_ids: evaluate on these images only; None means all.
+            metric: evaluate boxes, ``bbox``, or masks, ``segm``.
 
         Returns:
-            Name to a value in [0, 1], or −1 where there is nothing to judge.
+            The value of each metric in [0, 1], or −1 without ground truth.
 
         Raises:
-            ValueError: an unknown metric, or masks that are asked for and missing.
+            ValueError: unknown metric, or missing masks for ``segm``.
         """
         known = self._names(metric)
         wanted = list(known if metrics is None else metrics)
@@ -197,15 +201,17 @@ class GroundTruth:
         labels: Sequence[int] | None = None,
         limits: Sequence[int] | None = None,
     ) -> Curves:
-        """Return precision and recall of each category.
+        """Return the precision and recall of each category.
 
         Args:
-            detections, metric, image_ids: see :meth:`evaluate`.
-            labels: match these categories only; None means all. The others have −1.
-            limits: numbers of detections considered, ascending; None means the protocol's.
+            detections: see :meth:`evaluate`.
+            metric: see :meth:`evaluate`.
+            image_ids: see :meth:`evaluate`.
+            labels: match these categories only; None means all. The values of the others are −1.
+            limits: the maximum numbers of detections, ascending; None means those of the protocol.
 
         Raises:
-            ValueError: masks that are asked for and missing, or scores that are NaN.
+            ValueError: missing masks for ``segm``, or scores that are NaN.
         """
         if metric not in ('bbox', 'segm'):
             raise ValueError(f'unknown metric {metric!r}; choose from bbox, segm')
@@ -221,6 +227,7 @@ class GroundTruth:
         evaluator.evaluate()
         evaluator.accumulate()
         result = evaluator.eval
+        assert result is not None
         curves = Curves(result['precision'], result['recall'])
         return curves if labels is None else spread(curves, labels, self.categories.num_all)
 
@@ -254,9 +261,9 @@ class GroundTruth:
         return load_detections(truth, detections, images, metric == 'segm', self.federated)
 
     def counted(self, detections: Detections) -> Detections:
-        """Return the detections that count, ordered by image and label as mmdet's results.
+        """Return the detections that count, ordered by image and label like mmdet's results.
 
-        Those of other images do not; on LVIS, nor do those that lvis-api leaves out.
+        Detections on other images do not count. On LVIS, neither do those that lvis-api ignores.
         """
         known = np.isin(detections.image_ids, self._image_ids)
         if not known.all():
@@ -266,16 +273,19 @@ class GroundTruth:
 
     @functools.cached_property
     def _judgement(self) -> tuple[np.ndarray, np.ndarray]:
-        """(images, C) bool: where a class is judged, and where it is annotated only in part."""
+        """Two (images, C) bool arrays; see :func:`judgement`."""
         return judgement(self._images(), self.objects, self.categories.num_all)
 
     def unjudged(self, detections: Detections, is_false: np.ndarray) -> np.ndarray:
-        """Return which detections are of classes that are not judged in their images (LVIS).
+        """Return which detections are of classes that are not evaluated in their images (LVIS).
 
         Args:
-            detections: (M) of these images.
-            is_false: (M,) bool, which found no object: where a class is not annotated exhaustively,
-                these are not judged.
+            detections: M detections on these images.
+            is_false: (M,) bool, the detections that match no object. They are not evaluated in
+                images where their class is not annotated exhaustively.
+
+        Returns:
+            (M,) bool.
         """
         result = np.zeros(len(detections.labels), bool)
         if not self.federated or not len(result):

@@ -1,4 +1,4 @@
-"""Which detection found which object, and what covers the objects that none found."""
+"""Match detections with objects, for the analysis of errors."""
 
 __all__ = ['FOUND_IOU', 'NEAR_IOU', 'ImageMatch', 'Matches', 'match', 'match_image', 'pairwise_iou']
 
@@ -12,24 +12,25 @@ from oadp.dp.evaluation.detections import Detections
 from oadp.dp.evaluation.ground_truth import GroundTruth
 
 FOUND_IOU = 0.5
-"""From this IoU on a detection or a proposal covers an object (COCO's AP50)."""
+"""The lowest IoU at which a detection or a proposal covers an object (AP50 of COCO)."""
 
 NEAR_IOU = 0.1
-"""From this IoU on a detection is near an object (TIDE, arXiv:2008.08115, section 3.1)."""
+"""The lowest IoU at which a detection is near an object (TIDE, arXiv:2008.08115, section 3.1)."""
 
 
 class ImageMatch(NamedTuple):
-    """One image's m detections against its n objects; −1 stands for none.
+    """The matches of m detections with n objects in one image; −1 stands for none.
 
     Attributes:
-        objects: (m,) the object that a detection found, as in COCO: by descending score, each takes
-            the free object of its class with the highest IoU, if that is at least ``FOUND_IOU``.
-        in_crowd: (m,) bool, found nothing but a crowd of its class.
-        same, same_iou: (m,) the object of a detection's own class with the highest IoU, and that.
-        other, other_iou: (m,) the same of other classes.
-        detections: (n,) the detection that found an object.
-        covers: (n,) the highest-scoring detection, of any class, that covers an object.
-        own_iou: (n,) highest IoU of an object and a detection of its class.
+        objects: (m,) the object that a detection matches, as in COCO: in descending order of score,
+            each detection is assigned the unmatched object of its class with the highest IoU, if
+            the IoU is at least ``FOUND_IOU``.
+        in_crowd: (m,) bool, whether a detection matches only a crowd of its class.
+        same, same_iou: (m,) the object of the detection's class with the highest IoU, and this IoU.
+        other, other_iou: (m,) the object of another class with the highest IoU, and this IoU.
+        detections: (n,) the detection that matches an object.
+        covers: (n,) the detection of any class with the highest score that covers an object.
+        own_iou: (n,) the highest IoU of an object with a detection of its class.
     """
 
     objects: np.ndarray
@@ -44,15 +45,16 @@ class ImageMatch(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """All images' detections and objects; rows of ``detections`` and of ``truth.objects``.
+    """The matches of the detections and objects of all images.
 
     Attributes:
         truth: the ground truth.
-        detections: M detections that count, ordered by image.
-        ignored: (M,) bool, detections that are neither right nor wrong: in a crowd, or of a class
-            that is not judged in the image (LVIS).
-        image: the other columns, as of :class:`ImageMatch`, with positions in all rows.
-        proposed: (N,) bool, whether a proposal covers an object; None without proposals.
+        detections: the M detections that count, ordered by image.
+        ignored: (M,) bool, detections that are neither true nor false positives: they match a
+            crowd, or their class is not evaluated in the image (LVIS).
+        image: the columns of :class:`ImageMatch`, with rows of ``detections`` and ``truth.objects``
+            as positions.
+        proposed: (N,) bool, whether a proposal covers an object; None if proposals are not given.
     """
 
     truth: GroundTruth
@@ -63,19 +65,21 @@ class Matches(NamedTuple):
 
     @property
     def is_novel(self) -> np.ndarray:
-        """(C,) bool, by label."""
+        """(C,) bool, whether a category is novel, by label."""
         categories = self.truth.categories
         return np.arange(categories.num_all) >= categories.num_bases
 
     @property
     def judged_objects(self) -> np.ndarray:
-        """Rows of the objects, without crowds and those that LVIS ignores."""
+        """The rows of the objects, except crowds and objects that LVIS ignores."""
         objects = self.truth.objects
         return np.flatnonzero(~objects.crowd & (objects.areas >= 0))
 
 
 def pairwise_iou(xyxy: np.ndarray, xywh: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """Return the (m, n) IoU of boxes and objects; of a crowd, the share of the box that is in it.
+    """Return the (m, n) IoU of boxes and objects.
+
+    For a crowd, it is the fraction of the box that is inside of the crowd.
 
     Args:
         xyxy: (m, 4) boxes.
@@ -90,7 +94,7 @@ def pairwise_iou(xyxy: np.ndarray, xywh: np.ndarray, crowd: np.ndarray) -> np.nd
 
 
 def _best(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Highest value of each row and its column; −1 and 0 where all are 0."""
+    """Return the column of the highest value of each row (−1 if all are 0), and the value."""
     if not iou.shape[1]:
         return np.full(len(iou), -1), np.zeros(len(iou))
     column = iou.argmax(1)
@@ -106,11 +110,15 @@ def match_image(
     object_labels: np.ndarray,
     crowd: np.ndarray,
 ) -> ImageMatch:
-    """Match one image's detections with its objects.
+    """Match the detections of one image with its objects.
 
     Args:
-        boxes, labels, scores: (m, 4) xyxy, (m,) and (m,) of the detections.
-        objects_xywh, object_labels, crowd: (n, 4), (n,) and (n,) bool of the objects.
+        boxes: (m, 4) xyxy of the detections.
+        labels: (m,) labels of the detections.
+        scores: (m,) scores of the detections.
+        objects_xywh: (n, 4) boxes of the objects.
+        object_labels: (n,) labels of the objects.
+        crowd: (n,) bool, whether an object is a crowd.
     """
     m, n = len(labels), len(object_labels)
     iou = pairwise_iou(boxes, objects_xywh, crowd)
@@ -122,7 +130,7 @@ def match_image(
     for i in order[candidates[order].any(1)]:
         free = np.flatnonzero(candidates[i] & (detections < 0))
         if len(free):
-            best = free[::-1][single[i, free[::-1]].argmax()]  # of equal ones the last, as in COCO
+            best = free[::-1][single[i, free[::-1]].argmax()]  # the last of equal ones, as in COCO
             objects[i], detections[best] = best, i
     in_crowd = (objects < 0) & (iou * crowd * is_same >= FOUND_IOU).any(1)
     same, same_iou = _best(single * is_same)
@@ -136,7 +144,7 @@ def match_image(
 
 
 def _slices(values: np.ndarray, count: int) -> Iterator[slice]:
-    """Where each of 0 … count − 1 is in ascending values."""
+    """Yield where each of 0 … count − 1 is in ascending values."""
     bounds = np.searchsorted(values, np.arange(count + 1))
     return (slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True))
 
@@ -150,9 +158,9 @@ def match(
 
     Args:
         truth: the ground truth.
-        detections: of its images.
-        proposals: each image's (p, 4 or more) boxes xyxy by image id, in pixels of the original
-            image; None where they are not known.
+        detections: detections on its images.
+        proposals: (p, 4 or more) boxes xyxy of each image by image id, in pixels of the original
+            image; None if they are not known.
     """
     detections = truth.counted(detections)
     objects, image_ids = truth.objects, np.array(truth.image_ids, np.int64)
@@ -169,16 +177,20 @@ def match(
         mine = by_image[object_rows]
         xywh, crowd = objects.boxes[mine], objects.crowd[mine]
         found = match_image(
-            *(column[rows] for column in (detections.boxes, detections.labels, detections.scores)),
-            xywh, objects.labels[mine], crowd,
-        )  # fmt: skip
+            detections.boxes[rows],
+            detections.labels[rows],
+            detections.scores[rows],
+            xywh,
+            objects.labels[mine],
+            crowd,
+        )
         for name, column in found._asdict().items():
             if name in ('objects', 'same', 'other') and len(mine):
                 column = np.where(column >= 0, mine[column], -1)
             elif name in ('detections', 'covers'):
                 column = np.where(column >= 0, column + rows.start, -1)
             columns[name].append(column)
-        if proposals is not None and len(mine):
+        if proposals is not None and proposed is not None and len(mine):
             boxes = np.asarray(proposals[int(image_ids[image])])[:, :4]
             covered = pairwise_iou(boxes, xywh, np.zeros(len(mine), bool)) >= FOUND_IOU
             proposed[mine] = covered.any(0)

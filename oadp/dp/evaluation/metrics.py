@@ -1,7 +1,7 @@
-"""Figures of COCO and LVIS, each a mean over a part of one array of precisions or recalls.
+"""Metrics of COCO and LVIS, each a mean over a part of one array of precisions or recalls.
 
-All categories are matched together, once; the figures of base, novel, rare, common and frequent
-categories are means over their columns, so they cost nothing more.
+All categories are matched together, once. The metrics of base, novel, rare, common and frequent
+categories are means over their columns and need no further matching.
 """
 
 __all__ = [
@@ -29,11 +29,11 @@ Metric = Literal['bbox', 'segm']
 """Whether boxes or masks are evaluated."""
 
 COCO_LIMITS = (100, 300, 1000)
-"""Numbers of detections considered, of an image and category. As in pycocotools, mAP is computed at
-the first and the other average precisions at the last."""
+"""Maximum numbers of detections per image and category. As in pycocotools, mAP is computed at the
+first, and the other average precisions at the last."""
 
 LVIS_LIMITS = (300,)
-"""Number of detections considered, of an image."""
+"""Maximum numbers of detections per image."""
 
 FREQUENCIES = ('r', 'c', 'f')
 
@@ -46,7 +46,8 @@ _AP_ITEMS: dict[str, tuple[float | None, str, int]] = {
     'm': (None, 'medium', -1),
     'l': (None, 'large', -1),
 }
-"""Name of a figure: IoU threshold (None: the mean of 0.5 to 0.95), area, index of the limit."""
+"""By metric: the IoU threshold (None: the mean over 0.5 to 0.95), the size range, and the index of the
+limit."""
 
 _AR_AREAS = {'s': 'small', 'm': 'medium', 'l': 'large'}
 
@@ -54,12 +55,12 @@ _AR_AREAS = {'s': 'small', 'm': 'medium', 'l': 'large'}
 class Curves(NamedTuple):
     """Precision and recall of C categories; −1 where a category has no ground truth.
 
-    The axes are 10 IoU thresholds (0.5 to 0.95), 101 recalls (0 to 1), categories by label, 4 areas
-    (all, small, medium, large) and limits of detections.
+    The axes are 10 IoU thresholds (0.5 to 0.95), 101 recalls (0 to 1), categories by label, 4 size
+    ranges (all, small, medium, large) and maximum numbers of detections.
 
     Attributes:
-        precision: (10, 101, C, 4, limits), the highest one at that recall or more.
-        recall: (10, C, 4, limits), the highest one reached.
+        precision: (10, 101, C, 4, limits), the highest precision at each recall or above.
+        recall: (10, C, 4, limits), the highest recall.
     """
 
     precision: np.ndarray
@@ -67,27 +68,27 @@ class Curves(NamedTuple):
 
     @classmethod
     def empty(cls, num_categories: int, num_limits: int) -> 'Curves':
-        """Return curves of −1 everywhere, which take no memory and cannot be written to."""
+        """Return read-only curves that are −1 everywhere and take no memory."""
         shape = (num_categories, len(_AREAS), num_limits)
         return cls(np.broadcast_to(-1.0, (10, 101, *shape)), np.broadcast_to(-1.0, (10, *shape)))
 
     def average_precision(
         self, labels: slice | Sequence[int], iou: float | None, area: str, limit: int
     ) -> float:
-        """Return the mean precision of some categories, or −1 where nothing is judged.
+        """Return the mean precision of some categories, or −1 without ground truth.
 
         Args:
-            labels: which categories.
+            labels: the labels of the categories.
             iou: one of 0.5, 0.55, …, 0.95; None for the mean over them.
             area: ``all``, ``small``, ``medium`` or ``large``.
-            limit: index of the limit of detections.
+            limit: the index of the maximum number of detections.
         """
         return _mean(self.precision[:, :, labels, _AREAS.index(area), limit], iou)
 
     def average_recall(
         self, labels: slice | Sequence[int], iou: float | None, area: str, limit: int
     ) -> float:
-        """Return the mean of the highest recalls; see :meth:`average_precision`."""
+        """Return the mean recall of some categories; see :meth:`average_precision`."""
         return _mean(self.recall[:, labels, _AREAS.index(area), limit], iou)
 
 
@@ -113,7 +114,7 @@ def _mean(values: np.ndarray, iou: float | None) -> float:
 
 
 def metric_prefixes(categories: Categories) -> dict[str, str]:
-    """Return what the metrics over all, base and novel categories begin with.
+    """Return the prefixes of the metrics over all, base and novel categories.
 
     >>> from oadp.categories import get_categories
     >>> metric_prefixes(get_categories('coco'))
@@ -121,23 +122,23 @@ def metric_prefixes(categories: Categories) -> dict[str, str]:
     """
     bases, novels = categories.num_bases, categories.num_novels
     base, novel = f'COCO_{bases}_', f'COCO_{novels}_'
-    if bases == novels:  # the counts alone would not tell them apart
+    if bases == novels:  # the counts alone do not distinguish them
         base, novel = f'{base}base_', f'{novel}novel_'
     prefixes = dict(all=f'COCO_{bases}_{novels}_', base=base, novel=novel)
     return prefixes if novels else dict(all=prefixes['all'], base=base)
 
 
 def coco_metrics(curves: Curves, categories: Categories, metric: str = 'bbox') -> dict[str, float]:
-    """Summarize curves as COCO does, over all, base and novel categories.
+    """Return the metrics of COCO over all, base and novel categories.
 
     Args:
-        curves: of the C categories at ``COCO_LIMITS``.
+        curves: curves of the C categories at ``COCO_LIMITS``.
         categories: in the order of the curves' columns.
-        metric: ``bbox`` or ``segm``, a part of the names.
+        metric: ``bbox`` or ``segm``, which is a part of the names.
 
     Returns:
-        By name, such as ``COCO_17_bbox_mAP_50`` and ``COCO_17_bbox_AR_1000``: fractions in [0, 1],
-        or −1 where there is no ground truth.
+        The values by name, such as ``COCO_17_bbox_mAP_50`` and ``COCO_17_bbox_AR_1000``: fractions
+        in [0, 1], or −1 without ground truth.
     """
     subsets = dict(
         all=slice(None),
@@ -161,15 +162,15 @@ def coco_metrics(curves: Curves, categories: Categories, metric: str = 'bbox') -
 def lvis_metrics(
     curves: Curves, frequencies: Sequence[str | None], metric: str = 'bbox'
 ) -> dict[str, float]:
-    """Summarize curves as LVIS does, over all, rare, common and frequent categories.
+    """Return the metrics of LVIS over all, rare, common and frequent categories.
 
     Args:
-        curves: of the C categories at ``LVIS_LIMITS``.
+        curves: curves of the C categories at ``LVIS_LIMITS``.
         frequencies: (C,) of ``r``, ``c``, ``f``.
-        metric: ``bbox`` or ``segm``, a part of the names.
+        metric: ``bbox`` or ``segm``, which is a part of the names.
 
     Returns:
-        By name, such as ``bbox_APr`` and ``bbox_AR@300``; see :func:`coco_metrics`.
+        The values by name, such as ``bbox_APr`` and ``bbox_AR@300``; see :func:`coco_metrics`.
     """
     everything, limit = slice(None), LVIS_LIMITS[0]
     groups = {f: [i for i, x in enumerate(frequencies) if x == f] for f in FREQUENCIES}
@@ -188,15 +189,15 @@ def lvis_metrics(
 
 
 def full_name(name: str | None, metrics: Sequence[str], categories: Categories | None) -> str:
-    """Return the full name of a metric of boxes.
+    """Return the full name of a box metric.
 
     Args:
         name: one of ``metrics``, or a short name; see :meth:`GroundTruth.metric`.
-        metrics: all full names.
-        categories: those of COCO's metrics; None for LVIS's.
+        metrics: the full names of all metrics.
+        categories: the category set, for metrics of COCO; None for those of LVIS.
 
     Raises:
-        ValueError: there is no such metric.
+        ValueError: unknown metric.
     """
     if categories is None:
         default, short = 'APr', {m.removeprefix('bbox_'): m for m in metrics}
@@ -216,13 +217,13 @@ def labels_of_metrics(
     categories: Categories,
     frequencies: Sequence[str | None] | None,
 ) -> list[int]:
-    """Return the labels of the categories that figures are means over, ascending.
+    """Return the labels of the categories that metrics depend on, in ascending order.
 
     Args:
-        names: of figures of :func:`coco_metrics`, or of :func:`lvis_metrics`.
+        names: the names of metrics of :func:`coco_metrics` or :func:`lvis_metrics`.
         metric: ``bbox`` or ``segm``.
         categories: the C categories.
-        frequencies: (C,) of LVIS; None for COCO.
+        frequencies: (C,) frequencies of LVIS; None for COCO.
     """
     labels: set[int] = set()
     for name in names:
@@ -242,10 +243,10 @@ def labels_of_metrics(
 
 
 def copypaste(metrics: Mapping[str, float], metric: str = 'bbox') -> dict[str, str]:
-    """Return the average precisions of each group as one line of text, as mmdet names and writes it.
+    """Return the average precisions of each group as one line of text, in the format of mmdet.
 
     Args:
-        metrics: of :func:`coco_metrics` or :func:`lvis_metrics`.
+        metrics: the values of :func:`coco_metrics` or :func:`lvis_metrics`.
         metric: ``bbox`` or ``segm``.
     """
     lvis = {

@@ -1,4 +1,4 @@
-"""What became of each object, and what the objects that were not found are called."""
+"""Classify the outcome of each object, and count the classes that objects are confused with."""
 
 __all__ = ['OUTCOMES', 'Called', 'Confusion', 'called', 'confusions', 'outcomes']
 
@@ -12,23 +12,25 @@ OUTCOMES = (
     'never proposed',
     'called base',
     'called novel',
-    'poorly localised',
+    'poorly localized',
     'missed',
     'outscored',
     'found',
 )
-"""What becomes of an object, in the order of the columns of :func:`outcomes`."""
+"""The possible outcomes of an object; :func:`outcomes` returns positions in this tuple."""
 
 _NEVER_PROPOSED, _BASE, _NOVEL, _NEAR, _MISSED, _OUTSCORED, _FOUND = range(len(OUTCOMES))
 
 
 class Called(NamedTuple):
-    """Classes of the highest-scoring detections that cover objects, as HD-OVD's paper counts them.
+    """Count covered objects by the class of the highest-scoring detection that covers them.
+
+    The HD-OVD paper counts them in the same way.
 
     Attributes:
-        base: objects that are called a base class, other than their own.
-        novel: objects that are called a novel class, other than their own.
-        right: objects that are called by their own class.
+        base: the number of objects detected as a base class other than their own.
+        novel: the number of objects detected as a novel class other than their own.
+        right: the number of objects detected as their own class.
     """
 
     base: int
@@ -37,14 +39,14 @@ class Called(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """Objects of one class that another one is found in place of.
+    """The objects of one class that are detected as another class.
 
     Attributes:
-        true, called: names of the classes.
+        true, called: the names of the two classes.
         is_novel: whether ``true`` is novel.
-        objects: their number.
-        weight: the part of the mean recall of the group (base or novel) that they are, in [0, 1]:
-            each class counts alike, so an object of a rare class weighs more.
+        objects: the number of objects.
+        weight: their contribution to the mean recall of the group (base or novel), in [0, 1].
+            All classes count equally, so an object of a rare class has a higher weight.
     """
 
     true: str
@@ -55,12 +57,13 @@ class Confusion(NamedTuple):
 
 
 def outcomes(matches: Matches) -> np.ndarray:
-    """Return what became of each judged object, (n,) positions in ``OUTCOMES``.
+    """Return the outcome of each evaluated object, (n,) positions in ``OUTCOMES``.
 
-    An object is *found* if a detection found it and none of another class that covers it has a
-    higher score; else it is *outscored*. One that no detection found is *called* by the class of
-    the highest-scoring detection that covers it. Of one that none of another class covers, no
-    proposal may cover it, a detection of its class may be near, or neither: it is missed.
+    An object that matches a detection is *found*, or *outscored* if a detection of another class
+    covers it with a higher score. An object that matches no detection is *called base* or *called
+    novel* if a detection of another class covers it, by the class of the one with the highest
+    score. Otherwise it is *never proposed* if no proposal covers it, *poorly localized* if a
+    detection of its class is near, and else *missed*.
     """
     rows, image = matches.judged_objects, matches.image
     labels = matches.truth.objects.labels[rows]
@@ -83,7 +86,7 @@ def outcomes(matches: Matches) -> np.ndarray:
 
 
 def called(matches: Matches) -> dict[str, Called]:
-    """Return what the covered objects are called, of ``novel`` and ``base`` objects."""
+    """Return the counts of covered ``novel`` and ``base`` objects by the class they are detected as."""
     rows = matches.judged_objects
     rows = rows[matches.image.covers[rows] >= 0]
     labels = matches.truth.objects.labels[rows]
@@ -105,7 +108,7 @@ def _groups(matches: Matches, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def confusions(matches: Matches) -> list[Confusion]:
-    """Return all confusions, the one with most weight first, novel before base."""
+    """Return all confusions, novel before base, in descending order of weight."""
     rows = matches.judged_objects
     labels = matches.truth.objects.labels[rows]
     counts = np.bincount(labels, minlength=matches.truth.categories.num_all)

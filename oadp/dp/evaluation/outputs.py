@@ -1,4 +1,4 @@
-"""What follows the detections of a test: metrics as a table and a file, results, pictures."""
+"""Evaluate a detector and write the metrics, the detections and drawings of them."""
 
 __all__ = ['Outputs', 'evaluate', 'metrics_file', 'metrics_table', 'set_fusion']
 
@@ -139,22 +139,30 @@ def evaluate(
     if outputs.out is not None:
         write_results(outputs.out, results, dataset.ground_truth, dataset.img_ids)
     metrics = dataset.evaluate(results, metric=outputs.metrics, classwise=outputs.classwise)
-    path, by_class = outputs.metrics_file, None
-    if outputs.classwise:
-        by_class = path.with_name(f'{path.stem}.classwise.csv')
-        _report_classes({name: metrics[f'{name}_classwise'] for name in outputs.metrics}, by_class)
-    rich.console.Console().print(metrics_table(metrics, dataset.categories, outputs.metrics))
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1), encoding='utf-8')
+    by_class = _report(metrics, dataset.categories, outputs)
     written = {
         'images': outputs.show_dir,
         'detections': outputs.out,
         'metrics by class': by_class,
-        'metrics': path,
+        'metrics': outputs.metrics_file,
     }
     for name, where in written.items():
         if where is not None:
             print(f'{name}: {where}')
+
+
+def _report(
+    metrics: Mapping[str, Any], categories: Categories, outputs: Outputs
+) -> pathlib.Path | None:
+    """Print and write the metrics, and return the file of the metrics by class, if any."""
+    path, by_class = outputs.metrics_file, None
+    if outputs.classwise:
+        by_class = path.with_name(f'{path.stem}.classwise.csv')
+        _report_classes({name: metrics[f'{name}_classwise'] for name in outputs.metrics}, by_class)
+    rich.console.Console().print(metrics_table(metrics, categories, outputs.metrics))
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1), encoding='utf-8')
+    return by_class
 
 
 def _report_classes(rows: Mapping[str, Any], path: pathlib.Path) -> None:
@@ -165,7 +173,7 @@ def _report_classes(rows: Mapping[str, Any], path: pathlib.Path) -> None:
 
 
 def set_fusion(detector: nn.Module, parameters: FusionParameters) -> None:
-    """Fuse the two heads' scores by other parameters.
+    """Set the parameters by which a detector fuses the scores of its two heads.
 
     Raises:
         ValueError: the detector has no object head.
@@ -179,7 +187,9 @@ def set_fusion(detector: nn.Module, parameters: FusionParameters) -> None:
 
 
 def metrics_file(checkpoint: pathlib.Path) -> pathlib.Path:
-    """Where the metrics of a checkpoint go: beside it, or under ``work_dirs`` if it is elsewhere.
+    """Return the file for the metrics of a checkpoint.
+
+    The file is beside the checkpoint, or in ``work_dirs`` if the checkpoint is elsewhere.
 
     >>> metrics_file(pathlib.Path('work_dirs/oadp_ov_coco/iter_32000.pth')).as_posix()
     'work_dirs/oadp_ov_coco/iter_32000.metrics.json'
@@ -198,12 +208,14 @@ def metrics_file(checkpoint: pathlib.Path) -> pathlib.Path:
 def metrics_table(
     metrics: Mapping[str, Any], categories: Categories, names: Sequence[str]
 ) -> rich.table.Table:
-    """Metrics in percent: a row for novel, base and all (COCO), or for each metric (LVIS).
+    """Return metrics in percent as a table.
+
+    The rows are novel, base and all categories (COCO), or the metrics (LVIS).
 
     Args:
         metrics: of ``dataset.evaluate``.
         categories: of the dataset.
-        names: the metrics asked for, ``bbox`` or ``segm``.
+        names: ``bbox``, ``segm`` or both.
     """
     table = rich.table.Table(title='average precision and recall (%)')
     prefixes = metric_prefixes(categories)
@@ -231,15 +243,15 @@ def metrics_table(
 
 
 class _Drawings:
-    """Writes what was detected in each image of a dataset; any number of processes."""
+    """Draw the detections of each image of a dataset, on any number of processes.
+
+    Raises:
+        ValueError: the folder is one that holds images of the dataset.
+    """
 
     def __init__(
         self, folder: pathlib.Path, dataset: Any, threshold: float, with_errors: bool
     ) -> None:
-        """
-        Raises:
-            ValueError: the folder is one that the images are in.
-        """
         names = [info['filename'] for info in dataset.data_infos]
         self._dataset, self._threshold, self._with_errors = dataset, threshold, with_errors
         self._sources = [pathlib.Path(dataset.img_prefix or '', name) for name in names]
@@ -247,7 +259,7 @@ class _Drawings:
         check_apart('--show-dir', self._stems, self._sources)
 
     def write(self, index: int, result: Any) -> None:
-        """Draw the result of mmdet's for an image, which was read as ``ReadImage`` does."""
+        """Draw a result of mmdet on its image."""
         info = self._dataset.data_infos[index]
         image = read_image(self._sources[index], (info['width'], info['height']))
         detections = to_detections(result, self._dataset.categories, self._threshold)

@@ -1,7 +1,7 @@
-"""Zero-shot accuracy on ground-truth boxes: of CLIP's stored features, and of a detector's heads.
+"""Compute the zero-shot accuracy of CLIP features and detector heads on ground-truth boxes.
 
-Where boxes are right and only names are asked for, this says within minutes whether features,
-prompts, crops or temperatures are any good, before a detector is trained.
+With given boxes, only the classification is measured. This takes minutes and shows whether
+features, prompts, crops and temperatures are good before a detector is trained.
 """
 
 __all__ = ['COVER_IOU', 'Tally', 'probe_detector', 'probe_features', 'prompts_of']
@@ -25,18 +25,20 @@ from oadp.utils.progress import Progress
 from oadp.utils.runtime import World
 
 COVER_IOU = 0.5
-"""A stored object box stands for an object from this IoU on; of several, the one with the highest."""
+"""The lowest IoU at which a stored object box represents an object; the highest IoU decides."""
 
 _KINDS = dict(objects='CLIP, objects', blocks='CLIP, blocks', globals='CLIP, image')
 
 
 @dataclasses.dataclass
 class Tally:
-    """How often each of C classes was named where it is.
+    """Count how often each of C classes is predicted correctly.
 
     Attributes:
-        right, total: (C,) int64, objects; or pairs of a block (or image) and a class in it.
-        covered: part of the objects that a stored box stands for; None where all are looked at.
+        right, total: (C,) int64, the correct predictions and all of them. They count objects, or
+            pairs of a region (a block or an image) and a class in it.
+        covered: the fraction of the objects that a stored box represents; None if all objects are
+            counted.
     """
 
     right: np.ndarray
@@ -45,24 +47,26 @@ class Tally:
 
     @classmethod
     def empty(cls, num_categories: int) -> 'Tally':
-        """Return a tally of nothing."""
+        """Return a tally with all counts 0."""
         return cls(np.zeros(num_categories, np.int64), np.zeros(num_categories, np.int64))
 
     def add_single(self, labels: np.ndarray, named: np.ndarray) -> None:
         """Count objects, each of one class.
 
         Args:
-            labels: (n,) what they are.
-            named: (n,) what they are called.
+            labels: (n,) the true classes.
+            named: (n,) the predicted classes.
         """
         np.add.at(self.total, labels, 1)
         np.add.at(self.right, labels[labels == named], 1)
 
     def add_multiple(self, present: np.ndarray, scores: np.ndarray) -> None:
-        """Count regions that hold k ≥ 0 classes; right are those among the k highest scores.
+        """Count regions that contain k ≥ 0 classes each.
+
+        A class is correct if it is among the k highest scores.
 
         Args:
-            present: (n, C) bool.
+            present: (n, C) bool, the classes in each region.
             scores: (n, C).
         """
         rank = (-scores).argsort(1, kind='stable').argsort(1, kind='stable')
@@ -71,20 +75,20 @@ class Tally:
         self.right += right.sum(0)
 
     def accuracy(self, labels: slice) -> float:
-        """Return the part of all counted of some classes that is right; −1 if none was counted."""
+        """Return the accuracy over some classes, or −1 if nothing was counted."""
         total = self.total[labels].sum()
         return float(self.right[labels].sum() / total) if total else -1.0
 
     def by_class(self) -> np.ndarray:
-        """Return the (C,) accuracies of the classes; −1 where nothing was counted."""
+        """Return the (C,) accuracies of the classes, or −1 where nothing was counted."""
         return np.where(self.total > 0, self.right / np.maximum(self.total, 1), -1.0)
 
 
 def prompts_of(model: Mapping[str, Any]) -> dict[str, str]:
-    """Return the prompt files that a detector's config compares with, by kind of features.
+    """Return the prompt files that a detector's config names, by type of features.
 
     Args:
-        model: the config of the detector. Heads that it lacks compare as its box head does.
+        model: the config of the detector. A missing head has the prompts of the box head.
     """
     roi_head = model['roi_head']
 
@@ -101,7 +105,7 @@ def prompts_of(model: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _image_objects(truth: GroundTruth) -> list[np.ndarray]:
-    """Return each image's rows of objects, without crowds and those that LVIS ignores."""
+    """Return the rows of objects of each image, except crowds and objects that LVIS ignores."""
     objects = truth.objects
     rows = np.flatnonzero(~objects.crowd & (objects.areas >= 0))
     rows = rows[np.argsort(objects.images[rows], kind='stable')]
@@ -112,21 +116,21 @@ def _image_objects(truth: GroundTruth) -> list[np.ndarray]:
 def probe_features(
     truth: GroundTruth, sources: Mapping[str, Any], prompts: Mapping[str, str]
 ) -> tuple[dict[str, Tally], list[str]]:
-    """Compare CLIP's stored features with the class names' embeddings.
+    """Classify CLIP's stored features by the embeddings of the class names.
 
-    An object is called by the class that its stored box is most similar to. Of a block and of an
-    image, with k classes in it, the k most similar ones are taken.
+    The predicted class of an object is the one most similar to its stored box. For a block or an
+    image with k classes in it, the k most similar classes are predicted.
 
     Args:
-        truth: the objects.
-        sources: by kind, what ``LoadCLIPFeatures.sources`` gives.
-        prompts: prompt file by kind.
+        truth: the ground truth.
+        sources: ``LoadCLIPFeatures.sources``, by type of features.
+        prompts: the prompt files by type of features.
 
     Returns:
-        Tallies by name, and the kinds of which no image has features.
+        The tallies by name, and the types of features that no image has.
 
     Raises:
-        ValueError: features and prompts of different sizes.
+        ValueError: the dimensions of features and prompts differ.
     """
     tallies, absent = {}, []
     rows, names = _image_objects(truth), truth.categories.all_
@@ -159,7 +163,7 @@ def _add_record(
     text: Tensor,
     file: str,
 ) -> int:
-    """Count one image; returns the number of objects that boxes stand for."""
+    """Count one image, and return the number of objects that stored boxes represent."""
     embeddings = (record[None] if kind == 'globals' else record['embeddings']).float()
     if embeddings.shape[1] != text.shape[1]:
         raise ValueError(
@@ -188,15 +192,15 @@ def _add_record(
 def probe_detector(
     detector: nn.Module, loader: Any, truth: GroundTruth, device: torch.device
 ) -> dict[str, Tally]:
-    """Ask each head of a detector for the classes of the ground-truth boxes.
+    """Classify the ground-truth boxes by each head of a detector.
 
-    The background is left out. The fusion is that of the detector, with objectness 1.
+    The background is excluded. Scores are fused as in the detector, with an objectness of 1.
 
     Args:
         detector: on ``device``, in evaluation mode.
-        loader: of ``build_val_loader``, over the images of ``truth`` in the order of its file.
-        truth: the objects.
-        device: where to compute.
+        loader: of ``build_val_loader``, on the images of ``truth`` in the order of its file.
+        truth: the ground truth.
+        device: the device to compute on.
     """
     tallies: dict[str, Tally] = {}
     rows, num_all = _image_objects(truth), truth.categories.num_all
@@ -226,7 +230,7 @@ def probe_detector(
 def _head_logits(
     detector: nn.Module, features: Sequence[Tensor], metas: list[dict], xywh: np.ndarray
 ) -> dict[str, Tensor]:
-    """Return (n, C or C + 1) logits or scores of n boxes by head; of the image head (1, C)."""
+    """Return (n, C or C + 1) logits or scores of n boxes by head; (1, C) for the image head."""
     scale = np.asarray(metas[0]['scale_factor'], np.float32)
     xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1).astype(np.float32) * scale
     boxes = torch.from_numpy(xyxy).to(features[0])

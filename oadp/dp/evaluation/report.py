@@ -1,4 +1,4 @@
-"""An analysis as a table on the terminal and as a figure."""
+"""Show an analysis as tables on the terminal and as a figure."""
 
 __all__ = ['draw_figure', 'tables']
 
@@ -19,11 +19,11 @@ _SHOWN_CONFUSIONS = 10
 
 
 def tables(analysis: Analysis, confusions: int = _SHOWN_CONFUSIONS) -> Iterator[rich.table.Table]:
-    """Return the analysis as tables, a row for novel and one for base classes.
+    """Yield the analysis as tables, each with a row for novel and a row for base classes.
 
     Args:
-        analysis: what to show.
-        confusions: how many of them to list for each group.
+        analysis: the analysis to show.
+        confusions: the number of confusions to list for each group.
     """
     yield _outcomes(analysis)
     yield _called(analysis)
@@ -48,7 +48,7 @@ def _percent(value: float) -> str:
 
 
 def _outcomes(analysis: Analysis) -> rich.table.Table:
-    table = _table('what became of the objects (IoU 0.5)', '', 'objects', *OUTCOMES)
+    table = _table('outcomes of the objects (IoU 0.5)', '', 'objects', *OUTCOMES)
     for group in _GROUPS:
         total, counts = analysis.objects[group], analysis.outcomes[group]
         cells = [_share(counts[name], total) for name in OUTCOMES]
@@ -62,7 +62,7 @@ def _outcomes(analysis: Analysis) -> rich.table.Table:
 
 def _called(analysis: Analysis) -> rich.table.Table:
     table = _table(
-        'what the covered objects are called', '', 'covered', 'called base', 'called another novel', 'right'
+        'classes that covered objects are detected as', '', 'covered', 'called base', 'called another novel', 'right'
     )  # fmt: skip
     for group in _GROUPS:
         called = analysis.called[group]
@@ -73,7 +73,13 @@ def _called(analysis: Analysis) -> rich.table.Table:
 
 def _confusions(analysis: Analysis, number: int) -> rich.table.Table:
     table = _table(
-        'confusions with most weight', '', 'class', 'called', 'objects', 'recall (points)', text=3
+        'confusions with the highest weight',
+        '',
+        'class',
+        'called',
+        'objects',
+        'recall (points)',
+        text=3,
     )
     for group in _GROUPS:
         chosen = [c for c in analysis.confusions if c.is_novel == (group == 'novel')]
@@ -83,7 +89,7 @@ def _confusions(analysis: Analysis, number: int) -> rich.table.Table:
 
 
 def _costs(analysis: Analysis) -> rich.table.Table:
-    table = _table('AP50 and what each kind of error costs of it (points)', '', 'AP50', *ERRORS)
+    table = _table('AP50 and the cost of each type of error (points)', '', 'AP50', *ERRORS)
     for group in _GROUPS:
         costs = analysis.costs[group]
         table.add_row(group, *(_percent(costs[name]) for name in ('AP50', *ERRORS)))
@@ -105,10 +111,10 @@ def draw_figure(
     """Draw the analysis with matplotlib.
 
     Args:
-        analysis: what to draw.
-        path: where to write it.
+        analysis: the analysis to draw.
+        path: the file to write.
         format_: ``png``, ``pdf`` or ``svg``.
-        confusions: how many of those of novel classes to draw.
+        confusions: the number of confusions of novel classes to draw.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -118,9 +124,9 @@ def draw_figure(
     axes = figure.subplots(2, 3)
     _draw_outcomes(axes[0, 0], analysis)
     _draw_confusions(axes[0, 1], analysis, confusions)
-    _draw_bars(axes[0, 2], 'what each kind of error costs (points of AP50)',
+    _draw_bars(axes[0, 2], 'cost of each type of error (points of AP50)',
                {g: {e: analysis.costs[g][e] for e in ERRORS} for g in _GROUPS})  # fmt: skip
-    _draw_bars(axes[1, 0], 'recall (%, IoU 0.5) at a number of detections', analysis.recall)
+    _draw_bars(axes[1, 0], 'recall (%, IoU 0.5) by number of detections', analysis.recall)
     _draw_bars(axes[1, 1], 'AP by size (%)', analysis.sizes)
     _draw_calibration(axes[1, 2], analysis)
     figure.savefig(path, dpi=100, format=format_)
@@ -137,7 +143,7 @@ def _draw_outcomes(axes: Any, analysis: Analysis) -> None:
         )
         left = {g: left[g] + shares[g] for g in _GROUPS}
     axes.invert_yaxis()
-    axes.set(title='what became of the objects (%)', xlim=(0, 100))
+    axes.set(title='outcomes of the objects (%)', xlim=(0, 100))
     axes.legend(ncols=4, loc='upper center', bbox_to_anchor=(0.5, -0.08), fontsize='small')
 
 

@@ -1,8 +1,8 @@
-"""What each kind of error costs, by TIDE (arXiv:2008.08115), for base and novel classes apart.
+"""Compute the cost of each type of error (TIDE, arXiv:2008.08115) for base and novel classes.
 
-Each kind of error is corrected alone; the gain in AP50 is its cost. TIDE averages over all classes.
-Here the gain of each class is kept: correcting a detection that calls a novel object by a base class
-gains AP of the novel class.
+Each type of error is corrected on its own; the gain in AP50 is its cost. TIDE averages over all
+classes. Here, the gain of each class is kept: correcting a detection that classifies a novel object
+as a base class increases the AP of the novel class.
 """
 
 __all__ = ['ERRORS', 'average_precisions', 'error_costs', 'error_kinds']
@@ -12,7 +12,7 @@ import numpy as np
 from oadp.dp.evaluation.matching import FOUND_IOU, NEAR_IOU, Matches
 
 ERRORS = ('Cls', 'Loc', 'Both', 'Dupe', 'Bkg', 'Miss')
-"""Classification, localisation, both, duplicate, background, missed object."""
+"""Classification, localization, both, duplicate, background, missed object."""
 
 _CLS, _LOC, _BOTH, _DUPE, _BKG = range(5)
 _RECALLS = np.linspace(0, 1, 101)
@@ -21,11 +21,13 @@ _RECALLS = np.linspace(0, 1, 101)
 def average_precisions(
     labels: np.ndarray, scores: np.ndarray, is_right: np.ndarray, num_objects: np.ndarray
 ) -> np.ndarray:
-    """Return each class's AP, as COCO interpolates it; NaN without objects.
+    """Return the (C,) AP of each class, interpolated as in COCO; NaN without objects.
 
     Args:
-        labels, scores, is_right: (M,) of detections, in the order in which equal scores count.
-        num_objects: (C,) of each class.
+        labels: (M,) labels of detections. Detections with equal scores are ranked by their order.
+        scores: (M,) their scores.
+        is_right: (M,) bool, whether they match an object.
+        num_objects: (C,) number of objects of each class.
     """
     result = np.full(len(num_objects), np.nan)
     order = np.lexsort((-scores, labels))
@@ -41,7 +43,7 @@ def average_precisions(
 
 
 def error_kinds(matches: Matches) -> np.ndarray:
-    """Return each detection's kind of error, (M,) positions in ``ERRORS``; −1 for no error."""
+    """Return the error type of each detection: (M,) positions in ``ERRORS``, or −1 for no error."""
     image = matches.image
     kinds = np.full(len(matches.ignored), _BOTH)
     kinds[np.maximum(image.same_iou, image.other_iou) <= NEAR_IOU] = _BKG
@@ -53,11 +55,11 @@ def error_kinds(matches: Matches) -> np.ndarray:
 
 
 def error_costs(matches: Matches) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """Return what correcting each kind of error gains in AP50, and the number of the errors.
+    """Return the gain in AP50 from correcting each type of error, and the number of errors.
 
     Returns:
-        For ``all``, ``base`` and ``novel``: ``AP50`` and, by kind, its gain, fractions in [0, 1], 0
-        where a group has no objects; and the number of errors by kind.
+        A pair: for ``all``, ``base`` and ``novel``, ``AP50`` and its gain by type, as fractions in
+        [0, 1] (0 for a group without objects); and the number of errors by type.
     """
     judged = matches.judged_objects
     num_all = matches.truth.categories.num_all
@@ -90,7 +92,7 @@ def error_costs(matches: Matches) -> tuple[dict[str, dict[str, float]], dict[str
 
 
 def _missed(matches: Matches, kinds: np.ndarray) -> np.ndarray:
-    """Rows of the objects that no detection found and that correcting no detection would find."""
+    """Return the objects that match no detection, not even a corrected one."""
     image = matches.image
     targets = np.concatenate([image.other[kinds == _CLS], image.same[kinds == _LOC]])
     rows = matches.judged_objects
@@ -100,7 +102,10 @@ def _missed(matches: Matches, kinds: np.ndarray) -> np.ndarray:
 def _corrected(
     matches: Matches, wrong: np.ndarray, kind: int, kept: np.ndarray, num_objects: np.ndarray
 ) -> np.ndarray:
-    """AP where of the wrong detections of a free object the best is right, and the others gone."""
+    """Return the AP with the best wrong detection of each unmatched object corrected.
+
+    The other wrong detections are removed.
+    """
     image, detections = matches.image, matches.detections
     rows = np.flatnonzero(wrong)
     targets = (image.other if kind == _CLS else image.same)[rows]

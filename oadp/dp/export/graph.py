@@ -1,9 +1,9 @@
-"""The detector as one function of tensors, for ``torch.onnx.export`` to trace.
+"""The detector as one function of tensors that ``torch.onnx.export`` can trace.
 
-mmdet's test code branches on the shapes and the number of boxes, which a trace freezes, and its own
-export replaces suppression level by level by one over all levels. So the steps between the layers are
-written out here, with the same arithmetic and without such branches; the layers themselves, the
-classifiers and the score fusion are the detector's own.
+mmdet's test code branches on shapes and on the number of boxes, which a trace would freeze, and
+mmdet's own export suppresses boxes over all levels at once instead of level by level. Therefore the
+steps between the layers are implemented here, with the same arithmetic and without such branches. The
+layers, the classifiers and the score fusion are those of the detector.
 """
 
 __all__ = ['DetectionGraph', 'check_exportable']
@@ -26,14 +26,15 @@ from oadp.dp.models.nms import is_plain_nms, nms_settings
 from oadp.dp.models.roi_heads import RoIPrediction, ViLDEnsembleRoIHead
 
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.modules.batchnorm._BatchNorm)
-"""What is computed in half precision; everything between these layers stays in float32."""
+"""The layers that compute in half precision; everything between them stays in float32."""
 
 
 def check_exportable(model: nn.Module) -> None:
-    """Refuse a detector that the graph would compute differently.
+    """Check that the graph computes the same as a detector.
 
     Raises:
-        ValueError: another detector than ViLD or OADP, or parts of another kind; all are listed.
+        ValueError: the detector is not ViLD or OADP, or has unsupported parts or settings; the
+            message lists all of them.
     """
     roi_head = getattr(model, 'roi_head', None)
     if not isinstance(roi_head, ViLDEnsembleRoIHead):
@@ -46,7 +47,7 @@ def check_exportable(model: nn.Module) -> None:
         raise ValueError(f'{type(model).__name__} cannot be exported: ' + '; '.join(faults))
 
 
-def _other_kinds(model: nn.Module) -> list[str]:
+def _other_kinds(model: Any) -> list[str]:
     roi_head = model.roi_head
     parts: list[tuple[str, Any, type]] = [
         ('rpn_head', model.rpn_head, RPNHead),
@@ -66,7 +67,7 @@ def _other_kinds(model: nn.Module) -> list[str]:
     ]
 
 
-def _other_settings(model: nn.Module) -> list[str]:
+def _other_settings(model: Any) -> list[str]:
     roi_head = model.roi_head
     found: list[tuple[str, Any, Any]] = [
         ('rpn_head.use_sigmoid_cls', model.rpn_head.use_sigmoid_cls, True),
@@ -89,17 +90,18 @@ def _other_settings(model: nn.Module) -> list[str]:
 
 
 class DetectionGraph(nn.Module):
-    """Detects in one image, with one vocabulary.
+    """Detect objects in one image, with one vocabulary.
 
-    The model becomes part of the graph and is changed by it: give a copy.
+    The graph modifies the model, so pass a copy.
 
     Args:
         model: a detector that ``check_exportable`` accepts, in evaluation mode, on the CPU.
-        divisor: height and width are padded to multiples of this, as the config's pipeline does.
+        divisor: height and width are padded to multiples of this number, as in the config's
+            pipeline.
         fp16: compute convolutions and linear layers in half precision.
     """
 
-    def __init__(self, model: nn.Module, divisor: int, fp16: bool = False) -> None:
+    def __init__(self, model: Any, divisor: int, fp16: bool = False) -> None:
         super().__init__()
         check_exportable(model)
         self.model = model
@@ -118,17 +120,17 @@ class DetectionGraph(nn.Module):
         object_embeddings: Tensor | None,
         is_base: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Detect.
+        """Detect objects.
 
         Args:
-            image: (1, 3, h, w), resized and normalised, not padded.
+            image: (1, 3, h, w), resized and normalized, not padded.
             bbox_embeddings: (K, d) text embeddings for the box head.
-            object_embeddings: the same for the object head; None where there is no such head.
+            object_embeddings: the same for the object head; None if there is no object head.
             is_base: (K,) bool.
 
         Returns:
             (k, 4) boxes xyxy in pixels of ``image``, (k,) scores in descending order, (k,) int64
-            labels, and with a mask head (k, m, m) probabilities within the boxes.
+            labels, and with a mask head (k, m, m) mask probabilities within the boxes.
         """
         roi_head = self.model.roi_head
         roi_head.set_vocabulary(
@@ -230,7 +232,7 @@ def _cast(x: Tensor | Sequence[Tensor], dtype: torch.dtype) -> Tensor | tuple[Te
 
 
 def _decode(coder: Any, rois: Tensor, deltas: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Decode as ``coder.decode`` does, with a border that is known only when the graph runs."""
+    """Decode boxes as ``coder.decode`` does, with an image size that is an input of the graph."""
     boxes = delta2bbox(
         rois,
         deltas,
@@ -251,8 +253,8 @@ def _decode(coder: Any, rois: Tensor, deltas: Tensor, size_hw: tuple[int, int]) 
 
 
 def _pool(extractor: SingleRoIExtractor, features: Sequence[Tensor], boxes: Tensor) -> Tensor:
-    """Pool (n, c, s, s) features of (n, 4) boxes, each from the level for its size."""
-    rois = functional.pad(boxes, (1, 0))  # the number of the image, 0
+    """Return (n, c, s, s) features of (n, 4) boxes, each from the level for its size."""
+    rois = functional.pad(boxes, (1, 0))  # the index of the image, 0
     levels = extractor.map_roi_levels(rois, extractor.num_inputs)
     pooled, order = [], []
     for i, layer in enumerate(extractor.roi_layers):

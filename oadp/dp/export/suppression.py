@@ -1,8 +1,9 @@
-"""Choose boxes, in TorchScript: what depends on their number stays a branch or loop in the graph.
+"""Select boxes in TorchScript, where branches and loops that depend on their number stay in the graph.
 
-The arithmetic is that of mmcv's ``batched_nms`` and of ``oadp.dp.models.nms``: classes, or levels, are kept
-apart by moving each beyond the largest coordinate, where float32 rounds coarser. ONNX could keep the
-classes apart itself, but the boxes kept would differ where an IoU is close to the threshold.
+The arithmetic is that of mmcv's ``batched_nms`` and of ``oadp.dp.models.nms``: classes, or levels, are
+separated by an offset larger than every coordinate, which makes float32 round the coordinates more
+coarsely. ONNX could separate the classes itself, but it would keep different boxes where an IoU is
+close to the threshold.
 """
 
 __all__ = ['suppress_levels', 'top_candidates', 'top_detections']
@@ -14,11 +15,11 @@ from torch import Tensor
 
 @torch.jit.script
 def top_candidates(scores: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Return the best scores in descending order, and their positions.
+    """Return the highest scores in descending order, and their positions.
 
     Args:
         scores: (n,).
-        limit: at most so many; all, in their own order, where it is not positive or n is not more.
+        limit: the maximum number of scores; all if it is not positive.
     """
     k = scores.shape[0]
     if limit > 0:
@@ -36,15 +37,16 @@ def suppress_levels(
     min_side: float,
     limit: int,
 ) -> tuple[Tensor, Tensor]:
-    """Suppress boxes within each level.
+    """Apply NMS within each level.
 
     Args:
         boxes: (n, 4) xyxy in pixels, not negative.
         scores: (n,).
         levels: (n,) float.
-        iou_threshold: of two boxes of a level that overlap more, the lower-scoring is dropped.
-        min_side: only boxes both of whose sides are longer; a negative number admits all.
-        limit: at most so many are kept.
+        iou_threshold: of two boxes of a level whose IoU is higher, the one with the lower score is
+            dropped.
+        min_side: only boxes with two longer sides are kept; a negative number keeps all.
+        limit: the maximum number of boxes to keep.
 
     Returns:
         (k, 4) and (k,), in descending order of score.
@@ -69,17 +71,19 @@ def _survivors(
     iou_threshold: float,
     count: int,
 ) -> Tensor:
-    """Suppress the best ``count`` scores and their ties; return positions in the flattened scores."""
+    """Apply NMS to the ``count`` highest scores and their ties; return positions in flat scores."""
     num_classes = scores.shape[1]
     flat = scores.reshape(-1)
-    above = 2 * torch.ones([1], dtype=flat.dtype)  # any score; there may be none at all
+    above = 2 * torch.ones(
+        [1], dtype=flat.dtype
+    )  # higher than any score, for the case of no scores
     lowest = torch.cat([flat.topk(count)[0], above]).min()
     index = ((flat >= lowest) & (flat > threshold)).nonzero()[:, 0]
     roi = torch.div(index, num_classes, rounding_mode='floor')
     label = index - roi * num_classes
     moved = boxes[roi] + (label.to(boxes.dtype) * offset)[:, None]
     kept = torch.ops.torchvision.nms(moved, flat[index], iou_threshold)
-    # Not `index[kept]`: in a loop, the exporter cannot tell the type of `kept`.
+    # Not `index[kept]`: in a loop, the exporter cannot infer the type of `kept`.
     return index.index_select(0, kept.reshape(-1))
 
 
@@ -91,14 +95,15 @@ def top_detections(
     score_threshold: float,
     limit: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Do what ``oadp.dp.models.nms.top_detections`` does, on scores without the background.
+    """Compute ``oadp.dp.models.nms.top_detections`` from scores without the background.
 
     Args:
         boxes: (n, 4) xyxy in pixels, not negative; n may be 0.
         scores: (n, C).
-        iou_threshold: of two boxes of a class that overlap more, the lower-scoring is dropped.
-        score_threshold: only what scores more is a candidate.
-        limit: at most so many are kept.
+        iou_threshold: of two boxes of a class whose IoU is higher, the one with the lower score is
+            dropped.
+        score_threshold: only boxes with a higher score are candidates.
+        limit: the maximum number of boxes to keep.
 
     Returns:
         (k,) positions in ``boxes``, (k,) labels and (k,) scores, in descending order of score.

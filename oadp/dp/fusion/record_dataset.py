@@ -1,4 +1,4 @@
-"""Run a detector over a data set and write the fusion search's records."""
+"""Run a detector on a dataset and write the records for the score fusion search."""
 
 __all__ = ['dump_dataset']
 
@@ -27,37 +27,41 @@ def dump_dataset(
     root: pathlib.Path,
     world: World,
 ) -> pathlib.Path:
-    """Write a record of each image that has none yet; any number of processes.
+    """Write a record of each image that has none yet, on any number of processes.
 
     Args:
-        detector: with ``checkpoint``'s weights, on ``world.device``.
-        config: whole.
-        checkpoint: the file; its digest tells dumps of other weights apart.
-        dataset: mmdet's, in test mode.
-        root: what ``DUMP`` is. In ``DRY_RUN`` the records go to its folder ``dry_run``.
+        detector: the detector with the weights of ``checkpoint``, on ``world.device``.
+        config: the whole config.
+        checkpoint: the file of the weights, whose digest identifies them.
+        dataset: a dataset of mmdet, in test mode.
+        root: the folder that ``DUMP`` names. In ``DRY_RUN``, the records are written to its folder
+            ``dry_run``.
         world: this process among the others.
 
     Returns:
-        The folder that was written to.
+        The folder of the records.
 
     Raises:
-        ValueError: the folder holds a dump of something else, or the detector has no object head.
+        ValueError: the folder has records of another run, or the detector has no object head.
     """
     if getattr(detector.roi_head, '_object_head', None) is None:
         raise ValueError(
-            f'{checkpoint}: this detector has no object head, so there is nothing to fuse; DUMP is '
-            'for ViLD and OADP'
+            f'{checkpoint}: this detector has no object head whose scores could be fused; expected a '
+            'ViLD or OADP detector with DUMP'
         )
     root = root / 'dry_run' if runtime.dry_run() else root
     logger = runtime.get_logger()
     writer = DumpWriter(root, _describe(config, checkpoint))
-    runtime.barrier()  # until each process has seen what is there, none may add to it
+    runtime.barrier()  # no process may write before all have created their writers
     indices = {info['id']: index for index, info in enumerate(dataset.data_infos)}
     missing = writer.missing(indices)
     runtime.barrier()
     if len(missing) < len(indices):
         logger.info(
-            '%s: %d of %d images are there', root, len(indices) - len(missing), len(indices)
+            '%s: %d of %d images have records already',
+            root,
+            len(indices) - len(missing),
+            len(indices),
         )
     loader = build_val_loader(
         Subset(dataset, [indices[i] for i in missing]), config['validator']['dataloader'], world
@@ -71,7 +75,7 @@ def dump_dataset(
             'dump',
         )
     runtime.barrier()
-    logger.info('%s: the records of %d images', root, len(indices))
+    logger.info('%s: %d images have records', root, len(indices))
     return root
 
 
@@ -79,7 +83,7 @@ def _describe(config: Mapping[str, Any], checkpoint: pathlib.Path) -> DumpMeta:
     plain = to_plain({key: config[key] for key in ('validator', 'model')})
     dataset, model = plain['validator']['dataloader']['dataset'], plain['model']
     test_cfg = model['test_cfg']
-    # Of the model, all that the logits depend on: a temperature and the prompts are not weights.
+    # All settings that the logits depend on: temperatures and prompts are not in the weights.
     inference = {k: v for k, v in model.items() if k not in ('train_cfg', 'test_cfg', 'distiller')}
     inference['roi_head'].pop('fusion', None)
     prompts = sorted(set(_prompt_files(inference)))
@@ -107,10 +111,10 @@ def _prompt_files(node: Any) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _giving_predictions(detector: nn.Module) -> Iterator[None]:
-    """Within it, the detector gives ``RoIPrediction``s in place of detections.
+    """Make the detector return ``RoIPrediction``s instead of detections within the context.
 
-    The seam is ``simple_test``, which the detector hands everything to, so that nothing before it
-    (half precision, rescaling) is done differently from a test.
+    ``simple_test`` is replaced, so that all earlier steps (half precision, rescaling) are the same as
+    in a test.
     """
     roi_head = detector.roi_head
     roi_head.simple_test = lambda x, proposals, img_metas, **options: roi_head.predict_logits(

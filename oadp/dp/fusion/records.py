@@ -1,15 +1,16 @@
 """The records from which the fusion search evaluates a setting without running the detector.
 
-``DUMP=DIR`` makes ``oadp.dp.test`` write, for each image, what the RoI heads know before their
-scores are fused. A folder holds
+With ``DUMP=DIR``, ``oadp.dp.test`` writes for each image the outputs of the RoI heads before their
+scores are fused. The folder contains
 
-- ``meta.json``: what every record shares and where they come from (:class:`DumpMeta`);
-- ``{id:012d}.npy``: one image, a NumPy array of one record a RoI (:func:`record_type`).
+- ``meta.json``: the metadata of all records and their source (:class:`DumpMeta`);
+- ``{id:012d}.npy``: the record of one image, a NumPy array with one element per RoI
+  (:func:`record_type`).
 
-A plain array is memory-mapped as it is, needs no pickle and no further package, and describes its
-own fields. The two heads' logits dominate its size, so they are fp16, stored as the difference from
-the RoI's largest: a temperature of 0.01 makes logits of up to 100, where fp16 steps by 1/16, and
-near the largest, where the probability is, the difference is almost exact.
+A NumPy array can be memory-mapped, needs no pickle and no further package, and describes its fields.
+The logits of the two heads take most of the space, so they are stored in fp16, as the difference from
+the largest logit of the RoI: a temperature of 0.01 gives logits of up to 100, where fp16 has steps of
+1/16, while the difference is almost exact near the largest logit, which has most of the probability.
 """
 
 __all__ = ['Dump', 'DumpMeta', 'DumpWriter', 'Record', 'file_digest', 'record_type']
@@ -30,19 +31,19 @@ from oadp.categories import Categories
 from oadp.utils.files import atomic_write
 
 VERSION = 1
-"""Of the folder's format; readers refuse others."""
+"""The version of the folder's format; other versions are an error."""
 
 _META = 'meta.json'
 _README = 'README, section "Score fusion search"'
 
 
 class Record(NamedTuple):
-    """What the RoI heads say about one image; n RoIs, C categories.
+    """The outputs of the RoI heads for one image, with n RoIs and C categories.
 
     Attributes:
         boxes: (n, 4) float32 xyxy in pixels of the original image, class-agnostic.
-        bbox_logits: (n, C + 1), the box head's, background last.
-        object_logits: (n, C + 1), the object head's; the background's is −∞.
+        bbox_logits: (n, C + 1) of the box head, background last.
+        object_logits: (n, C + 1) of the object head; the logit of the background is −∞.
         objectness: (n,) of the proposals, in [0, 1].
     """
 
@@ -54,14 +55,14 @@ class Record(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DumpMeta:
-    """What the records of a folder share.
+    """The metadata of the records in a folder.
 
     Attributes:
-        categories: the columns of the logits, bases then novels.
-        nms: the R-CNN's test settings: ``score_thr``, ``nms`` (mmdet's dict), ``max_per_img``.
-        dataset: ``type`` (of the dataset class) and ``ann_file`` that was dumped.
-        source: what else decides the records (digests of checkpoint and prompts, model, pipeline,
-            …): a dump is only resumed where it is the same.
+        categories: the columns of the logits, base categories first.
+        nms: ``test_cfg.rcnn``: ``score_thr``, ``nms`` (mmdet's dict), ``max_per_img``.
+        dataset: ``type`` and ``ann_file`` of the dataset.
+        source: everything else that the records depend on (digests of checkpoint and prompts,
+            model, pipeline, …). A dump can be resumed only if it is the same.
     """
 
     categories: Categories
@@ -71,24 +72,24 @@ class DumpMeta:
 
     @property
     def is_base(self) -> Tensor:
-        """(C,) bool."""
+        """(C,) bool, whether a category is a base category."""
         return torch.arange(self.categories.num_all) < self.categories.num_bases
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``meta.json``."""
+        """Return the content of ``meta.json``."""
         data = dataclasses.asdict(self)
         return json.loads(json.dumps({'version': VERSION, **data}, default=str))
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> 'DumpMeta':
-        """The inverse of :meth:`to_json`.
+        """Return the metadata from the content of ``meta.json``.
 
         Raises:
-            ValueError: another version, or keys missing.
+            ValueError: the version is another one, or keys are missing.
         """
         if not isinstance(data, dict) or data.get('version') != VERSION:
             found = data.get('version') if isinstance(data, dict) else type(data).__name__
-            raise ValueError(f'format version {found}; this program reads {VERSION}: dump again')
+            raise ValueError(f'expected format version {VERSION}, found {found}: dump again')
         missing = {'categories', 'nms', 'dataset', 'source'} - set(data)
         if missing:
             raise ValueError(f'keys {sorted(missing)} are missing: dump again')
@@ -98,13 +99,13 @@ class DumpMeta:
 
 
 def record_type(num_categories: int) -> np.dtype:
-    """One RoI in a record file; little-endian, packed.
+    """Return the type of one RoI in a record file, packed and little-endian.
 
-    Fields: ``box`` (4,) float32 xyxy in the original image's pixels; ``objectness`` float32;
+    Fields: ``box`` (4,) float32 xyxy in pixels of the original image; ``objectness`` float32;
     ``peaks`` (2,) float32, the largest box and object logit; ``bbox_logits`` and ``object_logits``
-    (C + 1,) fp16, less the peak.
+    (C + 1,) fp16, minus the peak.
 
-    >>> record_type(65).itemsize  # bytes a RoI
+    >>> record_type(65).itemsize  # bytes per RoI
     292
     """
     logits = ('<f2', (num_categories + 1,))
@@ -120,7 +121,7 @@ def record_type(num_categories: int) -> np.dtype:
 
 
 def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with open(path, 'rb') as f:
         digest = hashlib.sha256()
         while block := f.read(1 << 20):
@@ -129,14 +130,15 @@ def file_digest(path: str | os.PathLike) -> str:
 
 
 class DumpWriter:
-    """Writes records; several processes may share a folder, each with its own images.
+    """Write records. Several processes can share a folder, each with its own images.
 
     Args:
-        root: the folder; made where it is missing. One that holds records is resumed.
-        meta: of all records.
+        root: the folder, which is created if it does not exist. Existing records are kept.
+        meta: the metadata of all records.
 
     Raises:
-        ValueError: the folder holds records of something else; the differing keys are named.
+        ValueError: the folder has records with other metadata; the message lists the keys that
+            differ.
     """
 
     def __init__(self, root: str | os.PathLike, meta: DumpMeta) -> None:
@@ -153,8 +155,8 @@ class DumpWriter:
                     f'{k}: {found[k]!r:.200} != {data[k]!r:.200}' for k in differing
                 )
                 raise ValueError(
-                    f'{self._root}: holds a dump of something else ({details}); delete the folder, '
-                    'or set DUMP to another'
+                    f'{self._root}: has records of another run ({details}); delete the folder, '
+                    'or set DUMP to another one'
                 )
         else:
             text = json.dumps(data, indent=1, ensure_ascii=False)
@@ -162,15 +164,15 @@ class DumpWriter:
                 temporary.write_text(text, encoding='utf-8')
 
     def missing(self, image_ids: Iterable[int]) -> list[int]:
-        """Those without a record, in the given order."""
+        """Return the images without a record, in the given order."""
         present = _present(self._root)
         return [i for i in image_ids if i not in present]
 
     def write(self, image_id: int, record: Record) -> None:
-        """Write an image's record, atomically.
+        """Write the record of an image atomically.
 
         Raises:
-            ValueError: shapes that do not fit each other or the categories, or NaN.
+            ValueError: shapes that do not match each other or the categories, or NaN.
         """
         n, columns = len(record.boxes), self._type['bbox_logits'].shape[0]
         expected = ((n, 4), (n, columns), (n, columns), (n,))
@@ -186,7 +188,7 @@ class DumpWriter:
             rows['peaks'][:, i] = peaks
             rows[name] = _to_half(logits - peaks[:, None])
         if not all(np.isfinite(rows[k]).all() for k in ('box', 'objectness', 'peaks')):
-            raise ValueError(f'image {image_id}: the detector gave numbers that are not finite')
+            raise ValueError(f'image {image_id}: the outputs of the detector are not finite')
         with (
             atomic_write(_record_path(self._root, image_id)) as temporary,
             temporary.open('wb') as f,
@@ -195,14 +197,14 @@ class DumpWriter:
 
 
 class Dump:
-    """Reads a folder of records.
+    """Read a folder of records.
 
     Args:
-        root: what ``DUMP`` was.
+        root: the folder that ``DUMP`` was set to.
 
     Raises:
-        FileNotFoundError: no such folder, or no ``meta.json`` in it.
-        ValueError: a format that is not understood.
+        FileNotFoundError: no such folder, or it has no ``meta.json``.
+        ValueError: unknown format.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -211,15 +213,15 @@ class Dump:
         self._type = record_type(self.meta.categories.num_all)
 
     def image_ids(self) -> list[int]:
-        """Of all images that have a record, ascending."""
+        """Return the ids of all images with a record, in ascending order."""
         return sorted(_present(self.root))
 
     def read(self, image_id: int) -> Record:
-        """An image's record, float32; only its own pages are read from the disk.
+        """Read the record of an image, in float32.
 
         Raises:
-            FileNotFoundError: the image was not dumped.
-            ValueError: a file that is broken or of other categories.
+            FileNotFoundError: the image has no record.
+            ValueError: the file is damaged or has other categories.
         """
         path = _record_path(self.root, image_id)
         if not path.is_file():
@@ -250,7 +252,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _to_half(logits: np.ndarray) -> np.ndarray:
-    """fp16 in which −∞ is what was −∞ alone, not what is below fp16's range."""
+    """Convert to fp16, where values below the range of fp16 become the lowest value and not −∞."""
     lowest = np.finfo(np.float16).min
     return np.where(np.isneginf(logits), logits, logits.clip(min=lowest)).astype(np.float16)
 
@@ -269,7 +271,7 @@ def _read_meta(root: pathlib.Path) -> DumpMeta:
     path = root / _META
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}: not there, so {root} is no dump; make one with '
+            f'{path}: no such file, so {root} is not a dump; create one with '
             f'DUMP={root} python -m oadp.dp.test CONFIG CHECKPOINT ({_README})'
         )
     try:

@@ -1,8 +1,8 @@
 """Fusion of the box head's and the object head's scores (paper, section 4.1; ViLD's ensemble).
 
-The box head is the better judge of base classes, the object head, taught by CLIP, of novel ones.
-This one function is called by the detector at inference and by the search over its nine numbers,
-so a setting found on a dump gives the same detections in the detector.
+The box head is more accurate on base classes; the object head, which is distilled from CLIP, is more
+accurate on novel classes. The detector and the search over the nine parameters call the same
+function, so a setting found on a dump gives the same detections in the detector.
 """
 
 __all__ = ['RANGES', 'FusionParameters', 'fuse_scores']
@@ -28,25 +28,27 @@ RANGES: dict[str, tuple[float, float]] = {
     'object_novel_gamma': (0.2, 0.8),
     'objectness_gamma': (0.0, 1.0),
 }
-"""Lowest and highest value of each parameter in the search, as the authors searched."""
+"""The lowest and highest value of each parameter in the search, as in the authors' code."""
 
 _LOWEST_LOG = -1e30
-"""Stands for log 0, so that an exponent of 0 gives 1 and not NaN."""
+"""Used as log 0, so that an exponent of 0 gives 1 and not NaN."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FusionParameters:
-    """One setting of the fusion. The defaults are the paper's: no scaling, thirds, no objectness.
+    """The parameters of the fusion. The defaults are those of the paper.
+
+    They are factors of 1, exponents of 1/3 and 2/3, and no objectness.
 
     Attributes:
-        bbox_base_scaler, bbox_novel_scaler: factors of the box head's base and novel logits.
+        bbox_base_scaler, bbox_novel_scaler: factors of the base and novel logits of the box head.
         object_base_scaler, object_novel_scaler: the same for the object head.
-        bbox_base_gamma, bbox_novel_gamma: exponents of the box head's probabilities.
-        object_base_gamma, object_novel_gamma: exponents of the object head's.
-        objectness_gamma: exponent of the proposal's objectness; 0 leaves it out.
+        bbox_base_gamma, bbox_novel_gamma: exponents of the probabilities of the box head.
+        object_base_gamma, object_novel_gamma: exponents of the probabilities of the object head.
+        objectness_gamma: exponent of the objectness of the proposal; 0 ignores it.
 
     Raises:
-        ValueError: a number that is negative or not finite; all faults are listed.
+        ValueError: a number is negative or not finite; the message lists all of them.
 
     >>> FusionParameters(objectness_gamma=0.5).objectness_gamma
     0.5
@@ -72,15 +74,16 @@ class FusionParameters:
         ]
         if faults:
             raise ValueError(
-                'bad fusion parameters, expected finite numbers of at least 0: ' + ', '.join(faults)
+                'invalid fusion parameters, expected finite numbers of at least 0: '
+                + ', '.join(faults)
             )
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> 'FusionParameters':
-        """From names and numbers; what is not named keeps its default.
+        """Return the parameters from a mapping of names to numbers; missing ones have their defaults.
 
         Raises:
-            ValueError: unknown names or bad numbers.
+            ValueError: unknown names or invalid numbers.
         """
         unknown = sorted(set(mapping) - set(RANGES))
         if unknown:
@@ -89,20 +92,20 @@ class FusionParameters:
 
     @classmethod
     def from_text(cls, text: str) -> 'FusionParameters':
-        """From a command line argument: a JSON object, or the path of a file that holds one."""
+        """Return the parameters from a JSON object, or from the path of a JSON file."""
         if not text.lstrip().startswith('{'):
             return cls.from_file(text)
         return cls._from_json(text, 'fusion parameters')
 
     @classmethod
     def from_file(cls, path: str | pathlib.Path) -> 'FusionParameters':
-        """From a JSON file: the numbers by name, or an object that has them as ``parameters``.
+        """Read a JSON file: the numbers by name, or an object that has them as ``parameters``.
 
         The second form is what the search writes.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not such a JSON; the message begins with the path.
+            ValueError: the file has another format; the message starts with the path.
         """
         path = pathlib.Path(path)
         if not path.is_file():
@@ -125,7 +128,7 @@ class FusionParameters:
             raise ValueError(f'{source}: {e}') from e
 
     def to_dict(self) -> dict[str, float]:
-        """The nine numbers by name."""
+        """Return the nine numbers by name."""
         return dataclasses.asdict(self)
 
 
@@ -137,28 +140,29 @@ def fuse_scores(
     parameters: FusionParameters = FusionParameters(),  # noqa: B008  (frozen)
     objectness: Tensor | None = None,
 ) -> Tensor:
-    """Scores of each RoI for each class from the two heads' logits.
+    """Return the score of each RoI for each class from the logits of the two heads.
 
     With p = softmax(box logits × scaler) and q = softmax(object logits × scaler), where the scaler
-    depends on the column being base or novel (the background's is 1), a class's score is
-    p^γ · q^γ′ · objectness^γ″. Computed as the exponential of one sum of logarithms, in float32.
+    depends on whether the class is base or novel (it is 1 for the background), the score of a class
+    is p^γ · q^γ′ · objectness^γ″. It is computed as the exponential of a sum of logarithms, in
+    float32.
 
     Args:
         bbox_logits: (n, C + 1), background last.
-        object_logits: (n, C + 1); the background's may be −∞, as the object head gives it.
+        object_logits: (n, C + 1); the logit of the background can be −∞, as in the object head.
         is_base: (C,) bool.
-        parameters: the setting.
-        objectness: (n,) in [0, 1]; needed where ``objectness_gamma`` is not 0.
+        parameters: the parameters of the fusion.
+        objectness: (n,) in [0, 1]; required if ``objectness_gamma`` is not 0.
 
     Returns:
-        (n, C + 1) float32. The background is what the classes leave of 1, and at least 0: with
-        exponents that differ between classes they can sum to more.
+        (n, C + 1) float32. The score of the background is 1 minus the sum over the classes, and at
+        least 0, as the sum can exceed 1 if the exponents differ between classes.
 
     Raises:
-        ValueError: shapes that do not agree, or no objectness where it is needed.
+        ValueError: the shapes do not match, or the objectness is required and missing.
 
     >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
-    >>> fuse_scores(logits, logits, torch.tensor([True, False]))  # both heads agree: softmax
+    >>> fuse_scores(logits, logits, torch.tensor([True, False]))  # equal logits: softmax
     tensor([[0.7870, 0.1065, 0.1065]])
     """
     n, c = len(bbox_logits), len(is_base)
@@ -197,7 +201,7 @@ def _columns(is_base: Tensor, base: float, novel: float) -> Tensor:
 
 
 def _weighted_log(logits: Tensor, scaler: Tensor, gamma: Tensor) -> Tensor:
-    """γ · log softmax(logits × scaler) of the classes, (n, C)."""
+    """Return γ · log softmax(logits × scaler) of the classes, (n, C)."""
     scaled = logits.float() * torch.cat([scaler, scaler.new_ones(1)])
     log_probabilities = scaled.log_softmax(1)[:, :-1]
     return log_probabilities.clamp_(min=_LOWEST_LOG) * gamma

@@ -1,6 +1,6 @@
-"""Judge one setting of the score fusion by a dump, and show the result.
+"""Evaluate one setting of the score fusion on a dump, and show the result.
 
-What the evaluation of one setting (``test_nni``) and the search (``tools/nni_dp_test.py``) share.
+The evaluation of one setting (``test_nni``) and the search (``tools/nni_dp_test.py``) share this code.
 """
 
 __all__ = ['evaluate_setting', 'open_search', 'print_result', 'write_json']
@@ -31,17 +31,17 @@ def open_search(
     images: str | None = None,
     world: runtime.World | None = None,
 ) -> tuple[FusionSearch, GroundTruth]:
-    """Open a dump for the data set of a config.
+    """Open a dump for the dataset of a config.
 
     Args:
-        config: whole; its validation annotations are what detections are judged by.
-        dump_dir: what ``DUMP`` was.
+        config: the whole config, whose validation annotations are the ground truth.
+        dump_dir: the folder that ``DUMP`` was set to.
         images: see :func:`choose_images`.
-        world: the processes of the run.
+        world: this process among the others.
 
     Raises:
-        FileNotFoundError: no dump, images without a record, or no annotations.
-        ValueError: a dump of other categories.
+        FileNotFoundError: the dump, records of some images, or the annotations are missing.
+        ValueError: the dump has other categories.
     """
     if runtime.dry_run() and (dump_dir / 'dry_run').is_dir():
         dump_dir = dump_dir / 'dry_run'
@@ -50,8 +50,8 @@ def open_search(
     if dump.meta.categories != categories:
         raise ValueError(
             f'{dump_dir}: a dump of {dump.meta.categories.num_all} categories, which are not those '
-            f'of the config ({config["categories"]!r}, {categories.num_all}); give the config that it '
-            'was made with'
+            f'of the config ({config["categories"]!r}, {categories.num_all}); use the config that '
+            'the dump was created with'
         )
     ground_truth = GroundTruth.from_config(config)
     chosen = choose_images(images, ground_truth.image_ids)
@@ -70,27 +70,30 @@ def evaluate_setting(
     objective: str | None = None,
     report: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
-    """One setting, as what is written of it.
+    """Evaluate one setting, and return the result to write.
 
     Args:
-        search, ground_truth: of :func:`open_search`.
-        parameters: the setting.
+        search: of :func:`open_search`.
+        ground_truth: of :func:`open_search`.
+        parameters: the setting to evaluate.
         objective: see :meth:`GroundTruth.metric`.
-        report: called with the objective on the first part of the images, and on more of them.
+        report: called with the objective on the first quarter and the first half of the images.
 
     Returns:
         ``objective`` (its name), ``value``, ``parameters``, ``metrics`` and ``images`` (their
-        number), on the first process; nothing on others.
+        number) on the first process; an empty dictionary on the others.
 
     Raises:
-        ValueError: an unknown objective, or one that nothing in the images can be judged by.
+        ValueError: unknown objective, or no object in the images to compute it from.
     """
     objective = ground_truth.metric(objective)
     metrics = search.evaluate(parameters, report=report and (objective, report), show_progress=True)
     if not metrics:
         return {}
     if metrics[objective] < 0:
-        raise ValueError(f'{objective}: there is no object to judge it by in the chosen images')
+        raise ValueError(
+            f'{objective}: the selected images have no object to compute it from; select more images'
+        )
     return dict(
         objective=objective,
         value=metrics[objective],
@@ -101,7 +104,7 @@ def evaluate_setting(
 
 
 def print_result(result: dict[str, Any], categories: Categories) -> None:
-    """As tables: the setting, and the metrics as ``oadp.dp.test`` prints them."""
+    """Print the setting and the metrics as tables, as in ``oadp.dp.test``."""
     setting = Table('parameter', 'value', title='score fusion')
     for name, value in result['parameters'].items():
         setting.add_row(name, f'{value:.4f}')
@@ -113,6 +116,6 @@ def print_result(result: dict[str, Any], categories: Categories) -> None:
 
 
 def write_json(path: pathlib.Path, data: Any) -> None:
-    """Atomically, with the folder."""
+    """Write a JSON file atomically, and create its folder."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(data, indent=1) + '\n', encoding='utf-8')

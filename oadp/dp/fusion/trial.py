@@ -1,4 +1,4 @@
-"""One setting of the score fusion, from a dump to its metrics."""
+"""Compute the metrics of settings of the score fusion from a dump."""
 
 __all__ = ['FusionSearch', 'choose_images', 'detect']
 
@@ -22,26 +22,26 @@ from oadp.utils.runtime import World
 _PARTS = ('train', 'val')
 
 _REPORT_AT = (0.25, 0.5)
-"""Parts of the images after which an intermediate result is reported."""
+"""The fractions of the images after which an intermediate result is reported."""
 
 _ALONE = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
 
 
 def choose_images(choice: str | None, image_ids: Collection[int]) -> list[int]:
-    """Hold images out of a search.
+    """Select images for a search, so that others can be held out.
 
     Args:
-        choice: None for all; ``'train'`` or ``'val'`` for one of two halves, in which an image falls
-            by its id alone, so that they never mix; or a file of image ids, as a JSON list or
-            separated by white space.
-        image_ids: to choose from.
+        choice: None for all; ``'train'`` or ``'val'`` for one of two halves, which depend on the
+            image ids only, so that they never mix; or a file of image ids, as a JSON list or
+            separated by whitespace.
+        image_ids: the ids of all images.
 
     Returns:
-        The chosen ids, ascending.
+        The selected ids, in ascending order.
 
     Raises:
-        FileNotFoundError: neither of the words nor a file.
-        ValueError: a file of something else, or of ids that there are not; nothing chosen.
+        FileNotFoundError: ``choice`` is neither of the two words nor a file.
+        ValueError: the file has another format or unknown ids, or no image is selected.
     """
     if choice is None:
         return sorted(image_ids)
@@ -52,11 +52,13 @@ def choose_images(choice: str | None, image_ids: Collection[int]) -> list[int]:
         unknown = sorted(chosen - set(image_ids))
         if unknown:
             raise ValueError(
-                f'{choice}: {len(unknown)} of {len(chosen)} images are not in the data set, such as '
+                f'{choice}: {len(unknown)} of {len(chosen)} images are not in the dataset, such as '
                 f'{unknown[:3]}'
             )
     if not chosen:
-        raise ValueError(f'--images {choice} leaves none of {len(image_ids)} images')
+        raise ValueError(
+            f'--images {choice} selects none of {len(image_ids)} images; expected at least one'
+        )
     return sorted(chosen)
 
 
@@ -73,7 +75,7 @@ def _read_ids(path: pathlib.Path) -> set[int]:
         return {int(i) for i in ids}
     except (ValueError, TypeError) as e:
         raise ValueError(
-            f'{path}: expected image ids, as a JSON list or separated by white space ({e})'
+            f'{path}: expected image ids, as a JSON list or separated by whitespace ({e})'
         ) from e
 
 
@@ -84,17 +86,17 @@ def detect(
     device: torch.device | str = 'cpu',
     done: Callable[[], None] = lambda: None,
 ) -> Detections:
-    """The detections that the detector would give with other fusion parameters.
+    """Return the detections of the detector with other fusion parameters.
 
     Args:
         dump: the records.
-        image_ids: of the images to do.
-        parameters: the setting.
-        device: where to compute.
+        image_ids: the ids of the images.
+        parameters: the setting to evaluate.
+        device: the device to compute on.
         done: called after each image.
 
     Returns:
-        Of all the images, in their order.
+        The detections on all images, in their order.
     """
     is_base = dump.meta.is_base.to(device)
     settings = nms_settings(dump.meta.nms)
@@ -107,7 +109,7 @@ def detect(
         found, labels = (t.cpu().numpy() for t in top_detections(boxes, scores, **settings))
         return Detections(np.full(len(labels), image_id), labels, found[:, :4], found[:, 4])
 
-    # An image is too little for a parallel operator, and the operators let other threads run.
+    # Operators on one image are too small to run in parallel, and they release the GIL.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     parts = []
@@ -122,15 +124,15 @@ def detect(
 
 
 class FusionSearch:
-    """Evaluates any number of settings on one dump.
+    """Evaluate any number of settings on one dump.
 
     Args:
         dump: the records.
-        ground_truth: of the images to judge.
-        world: the processes among which the images are dealt out; None means this one alone.
+        ground_truth: the ground truth of the images to evaluate on.
+        world: this process among those that share the images; None means a single process.
 
     Raises:
-        FileNotFoundError: images of the ground truth without a record.
+        FileNotFoundError: images of the ground truth have no record.
     """
 
     def __init__(self, dump: Dump, ground_truth: GroundTruth, world: World | None = None) -> None:
@@ -138,8 +140,8 @@ class FusionSearch:
         if missing:
             raise FileNotFoundError(
                 f'{dump.root}: no record of {len(missing)} of {len(ground_truth.image_ids)} images, '
-                f'such as {missing[:3]}; run DUMP={dump.root} python -m oadp.dp.test … again, it '
-                'continues where it stopped'
+                f'such as {missing[:3]}; run DUMP={dump.root} python -m oadp.dp.test … again, '
+                'which writes the missing records'
             )
         self._dump = dump
         self._ground_truth = ground_truth
@@ -152,17 +154,18 @@ class FusionSearch:
         report: tuple[str, Callable[[float], None]] | None = None,
         show_progress: bool = False,
     ) -> dict[str, float]:
-        """Metrics of one setting.
+        """Return the metrics of one setting.
 
         Args:
-            parameters: the setting.
-            metrics: names; None means all of :attr:`GroundTruth.metrics`.
-            report: a metric and what to call with its value on the first quarter of the images,
-                and on the first half.
-            show_progress: report images a second.
+            parameters: the setting to evaluate.
+            metrics: the names of metrics; None means all of :attr:`GroundTruth.metrics`.
+            report: a metric, and a function to call with its value on the first quarter and the
+                first half of the images.
+            show_progress: show a progress bar.
 
         Returns:
-            Name to a value in [0, 1], on the first process; nothing on others.
+            The value of each metric in [0, 1] on the first process; an empty dictionary on the
+            others.
         """
         image_ids = self._ground_truth.image_ids
         bounds = (
@@ -187,7 +190,7 @@ class FusionSearch:
     def _detect(
         self, image_ids: Sequence[int], parameters: FusionParameters, progress: Progress
     ) -> Detections:
-        """Of all processes, in ascending order of image."""
+        """Return the detections of all processes, in ascending order of image id."""
         rank, size = self._world.rank, self._world.size
         found = detect(
             self._dump,

@@ -1,11 +1,11 @@
 """Linear classifiers whose weight matrix is the text embeddings of the category names.
 
-A RoI's feature is projected into CLIP's embedding space and compared with each name's embedding, so
-a class needs no training example, only a name. The classifiers stand in for the last linear layer of
-mmdet's heads (``cls_predictor_cfg``).
+The feature of a RoI is projected into CLIP's embedding space and compared with the embedding of each
+name, so a class needs a name but no training examples. The classifiers replace the last linear layer
+of mmdet's heads (``cls_predictor_cfg``).
 
-The attribute names ``_linear`` and ``_bg_embedding`` are keys of the released checkpoints, and hooks
-of the distillation name ``_linear``: do not rename.
+Do not rename the attributes ``_linear`` and ``_bg_embedding``: they are keys of the released
+checkpoints, and the hooks of the distillation refer to ``_linear``.
 """
 
 __all__ = [
@@ -31,17 +31,17 @@ from oadp.compat import load_tensors
 
 TRAIN_TEMPERATURE = 0.007
 VAL_TEMPERATURE = 0.01
-"""Defaults of ``ViLDClassifier``, those of the box head of OADP on OV-COCO."""
+"""The default temperatures of ``ViLDClassifier``: those of the box head of OADP on OV-COCO."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Prompts:
-    """What a prompt file says of a category set.
+    """The content of a prompt file for a category set.
 
     Attributes:
         embeddings: (C, d) float32, in the order of the categories.
-        scaler: factor of the cosine similarity, where the file was learned with one.
-        bias: what is then taken off.
+        scaler: the factor of the cosine similarity, if the prompts were learned with one.
+        bias: the value that is then subtracted, if the prompts were learned with one.
     """
 
     embeddings: Tensor
@@ -50,23 +50,23 @@ class Prompts:
 
 
 def load_prompts(path: str | os.PathLike, names: Sequence[str]) -> Prompts:
-    """Read the embeddings of category names.
+    """Read the embeddings of category names from a prompt file.
 
     Args:
-        path: a torch file with ``names`` (list of n strings), ``embeddings`` (n, d), and, where the
-            prompts were learned with them, the 0-d ``scaler`` and ``bias``.
-        names: the C names wanted. Names that only the file has are left out.
+        path: a torch file with ``names`` (a list of n strings), ``embeddings`` (n, d) and, if the
+            prompts were learned with them, the scalars ``scaler`` and ``bias``.
+        names: the C names to read. Other names in the file are ignored.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a prompt file, or names are missing; all missing ones are listed.
+        ValueError: not a prompt file, or names are missing; the message lists all missing names.
     """
     try:
         data = load_tensors(path)
     except FileNotFoundError as e:
         raise FileNotFoundError(
-            f'{path}: no such prompt file; section "Prompts" of the README says how to make it or '
-            'where to get it'
+            f'{path}: no such prompt file; to create or download it, see section "Prompts" of the '
+            'README'
         ) from e
     if not isinstance(data, Mapping) or not {'names', 'embeddings'} <= set(data):
         found = sorted(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
@@ -82,45 +82,47 @@ def load_prompts(path: str | os.PathLike, names: Sequence[str]) -> Prompts:
     if missing:
         raise ValueError(
             f'{path}: no embedding for {len(missing)} of {len(names)} categories: {missing}; '
-            'section "Prompts" of the README says how to make a prompt file for other names'
+            'to create a prompt file for other names, see section "Prompts" of the README'
         )
     scalars = {k: float(data[k]) for k in ('scaler', 'bias') if k in data}
     return Prompts(embeddings[[index[name] for name in names]], **scalars)
 
 
 class NormalizedLinear(nn.Linear):
-    """A linear layer into the embedding space; its outputs have unit length, in float32."""
+    """A linear layer into the embedding space, whose float32 outputs have unit length."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """(…, in_features) to (…, out_features)."""
         return F.normalize(super().forward(input).float(), dim=-1)
 
 
 @LINEAR_LAYERS.register_module()
 class BaseClassifier(nn.Module):
-    """Cosine similarity to each category's text embedding.
+    """Compute the cosine similarity to the text embedding of each category.
 
-    In training, the logits of novel categories are −∞: no sample carries their label, and as
-    negatives they would be pushed away from what they look like. With ``model.eval()`` all
-    categories compete.
+    In training, the logits of novel categories are −∞: no sample has their label, and as negatives
+    they would be pushed away from samples that look like them. In evaluation mode, all categories
+    have logits.
 
     Args:
         in_features: channels of the input.
-        out_features: the number of categories, or one more for a background with a learned
-            embedding, which comes last.
+        out_features: the number of categories; or one more for the background, which comes last and
+            has a learned embedding.
         prompts: path of the prompt file.
-        categories: the category set, or its name, or the path of its JSON file.
+        categories: the category set, its name, or the path of its JSON file.
 
     Attributes:
-        names: C category names.
+        names: the C category names.
         is_base: (C,) bool.
-        prompts: path of the prompt file.
+        prompts: the path of the prompt file.
 
     Raises:
-        ValueError: ``out_features`` fits neither, or see ``load_prompts``.
+        ValueError: ``out_features`` is neither of the two numbers; see also ``load_prompts``.
     """
 
     is_base: Tensor
     _embeddings: Tensor
+    _bg_embedding: nn.Parameter | None
 
     def __init__(
         self,
@@ -157,20 +159,21 @@ class BaseClassifier(nn.Module):
 
     @property
     def has_background(self) -> bool:
+        """Whether there is a logit for the background."""
         return self._bg_embedding is not None
 
     @property
     def out_features(self) -> int:
-        """Number of logits: the categories, and the background where there is one."""
+        """The number of logits: the categories and, if any, the background."""
         return len(self.names) + self.has_background
 
     def set_embeddings(self, names: Sequence[str], embeddings: Tensor, is_base: Tensor) -> None:
-        """Classify into other categories from now on; what is learned stays as it is.
+        """Replace the categories; the learned weights do not change.
 
         Args:
-            names: C names, any number.
-            embeddings: (C, d) of the same embedding space.
-            is_base: (C,) bool, which of them the detector had boxes of in training.
+            names: C names, any number of them.
+            embeddings: (C, d) in the same embedding space.
+            is_base: (C,) bool, the categories with box annotations in training.
         """
         expected = (len(names), self._embeddings.shape[1])
         if tuple(embeddings.shape) != expected or tuple(is_base.shape) != expected[:1]:
@@ -183,14 +186,14 @@ class BaseClassifier(nn.Module):
         self.is_base = is_base.to(self.is_base)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in_features) to (n, out_features) logits, float32 also under autocast.
+        """(n, in_features) to (n, out_features) logits, in float32 also under autocast.
 
-        Half precision has steps of 0.06 at a logit of 100, which a temperature of 0.01 reaches.
+        At a logit of 100, which a temperature of 0.01 can give, half precision has steps of 0.06.
         """
         student = self._linear(x)
         with torch.autocast(x.device.type, enabled=False):
             weight, hidden = self._embeddings, ~self.is_base
-            if self.has_background:
+            if self._bg_embedding is not None:
                 weight = torch.cat([weight, F.normalize(self._bg_embedding, dim=-1)])
                 hidden = F.pad(hidden, (0, 1))
             logits = self._scale(student @ weight.t())
@@ -202,14 +205,14 @@ class BaseClassifier(nn.Module):
 
 @LINEAR_LAYERS.register_module()
 class Classifier(BaseClassifier):
-    """Similarities times the ``scaler``, less the ``bias``, with which the prompts were learned."""
+    """Multiply the similarities by the learned ``scaler`` of the prompts and subtract their ``bias``."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if None in self._scale_and_bias:
             raise ValueError(
-                f'{self.prompts}: no "scaler" and "bias", which learned prompts have; for '
-                'others use a ViLDClassifier'
+                f'{self.prompts}: expected "scaler" and "bias", which learned prompts have; for '
+                'other prompts, use ViLDClassifier'
             )
 
     def _scale(self, similarities: Tensor) -> Tensor:
@@ -219,7 +222,7 @@ class Classifier(BaseClassifier):
 
 @LINEAR_LAYERS.register_module()
 class ViLDClassifier(BaseClassifier):
-    """Similarities divided by a temperature (ViLD, arXiv:2104.13921, section 3.3).
+    """Divide the similarities by a temperature (ViLD, arXiv:2104.13921, section 3.3).
 
     Args:
         scaler: the temperatures, ``dict(train=…, val=…)``.

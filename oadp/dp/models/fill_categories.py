@@ -1,6 +1,6 @@
-"""The category set, handed down into the configs of the parts that need it.
+"""Fill the category set into the configs of the heads and classifiers.
 
-A config names the set once, and leaves ``num_classes=None`` in the heads.
+A config names the category set once and has ``num_classes=None`` in the heads.
 """
 
 __all__ = ['bind_categories']
@@ -16,16 +16,16 @@ from oadp.dp.models.classifiers import BaseClassifier, load_prompts
 
 
 def bind_categories(config: Mapping[str, Any], categories: Categories) -> ConfigDict:
-    """A copy of a head's config with the category set in it.
+    """Return a copy of the config of a head, with the category set filled in.
 
-    ``num_classes=None``, anywhere in it, becomes the number of categories. Each of our classifiers
-    gets the categories, and ``out_features=None`` becomes their number (the classifiers of mmdet's
-    heads have no such key: there, the head gives the number).
+    Each ``num_classes=None`` becomes the number of categories. Each ``BaseClassifier`` gets the
+    categories, and its ``out_features=None`` becomes their number (classifiers of mmdet's heads have
+    no such key, as the head passes the number).
 
     Raises:
-        ValueError: ``num_classes`` contradicts the categories, or prompt files lack names; all
-            faults are listed.
-        FileNotFoundError: prompt files that are not there, and no other fault.
+        ValueError: ``num_classes`` contradicts the categories, or prompt files lack names; the
+            message lists all faults.
+        FileNotFoundError: prompt files are missing, and there is no other fault.
     """
     bound = ConfigDict(config)  # a deep copy
     faults: list[Exception] = []
@@ -36,8 +36,8 @@ def bind_categories(config: Mapping[str, Any], categories: Categories) -> Config
         if 'num_classes' in node and node.num_classes != categories.num_all:
             faults.append(
                 ValueError(
-                    f'{path}num_classes is {node.num_classes}, and there are '
-                    f'{categories.num_all} categories; None fills it in'
+                    f'{path}num_classes is {node.num_classes}, expected {categories.num_all}, the '
+                    'number of categories; None fills it in'
                 )
             )
         if _is_classifier(node):

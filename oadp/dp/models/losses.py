@@ -1,4 +1,4 @@
-"""Losses that configs name, as todd losses: they carry a weight or a schedule of it."""
+"""Losses for configs, as todd losses with a weight or a schedule of the weight."""
 
 __all__ = ['AsymmetricLoss', 'RKDLoss', 'build_loss']
 
@@ -14,16 +14,16 @@ from oadp.utils.losses import asymmetric_loss
 
 
 def build_loss(config: Mapping[str, Any]) -> BaseLoss:
-    """A todd loss from ``dict(type=…, weight=…)``; the weight is a number or a scheduler."""
+    """Build a todd loss from ``dict(type=…, weight=…)``; the weight is a number or a scheduler."""
     return LossRegistry.build(Config(config))
 
 
 @LossRegistry.register()
 class AsymmetricLoss(BaseLoss):
-    """``oadp.utils.losses.asymmetric_loss`` of logits.
+    """Compute ``oadp.utils.losses.asymmetric_loss`` of logits.
 
     Args:
-        gamma_neg, gamma_pos, clip, eps: see there.
+        gamma_neg, gamma_pos, clip, eps: see ``asymmetric_loss``.
     """
 
     def __init__(
@@ -41,7 +41,12 @@ class AsymmetricLoss(BaseLoss):
         )
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """(n, C) logits, −∞ where a category is left out, and (n, C) bool targets."""
+        """Return the loss.
+
+        Args:
+            logits: (n, C), −∞ for categories that are excluded.
+            targets: (n, C) bool.
+        """
         loss = asymmetric_loss(
             logits.float().sigmoid(), targets, reduction='none', **self._parameters_of_loss
         )
@@ -52,11 +57,17 @@ class AsymmetricLoss(BaseLoss):
 
 @LossRegistry.register()
 class RKDLoss(BaseLoss):
-    """How far the similarities among samples differ: MSE of the two Gram matrices.
+    """Compute the difference of the similarities among samples: the MSE of the two Gram matrices.
 
-    Relational knowledge distillation (Park et al., CVPR 2019) with inner products as relation.
+    This is relational knowledge distillation (Park et al., CVPR 2019) with inner products as the
+    relation.
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """(n, d) embeddings each; the two may differ in d."""
+        """Return the loss.
+
+        Args:
+            student: (n, d) embeddings.
+            teacher: (n, d') embeddings; d' may differ from d.
+        """
         return F.mse_loss(student @ student.t(), teacher @ teacher.t(), reduction=self.reduction)

@@ -57,14 +57,14 @@ def load(root: pathlib.Path, task: object = 'a', kinds: str = 'gbo', **options) 
     )
 
 
-def test_what_is_added(oake: pathlib.Path):
+def test_added_keys(oake: pathlib.Path):
     results = load(oake)(image())
     assert results['clip_global'].shape == (DIM,)
-    # Boxes lower or narrower than 4 pixels are dropped, and their features with them.
+    # Boxes lower or narrower than 4 pixels are removed with their features.
     assert results['object_bboxes'].tolist() == [[0, 0, 4, 4], [1, 1, 20, 20]]
     assert results['clip_objects'][:, 0].tolist() == [0, 3]
     assert results['bbox_fields'] == ['gt_bboxes', 'block_bboxes', 'object_bboxes']
-    # The last block touches both boxes in corners alone: that is no overlap.
+    # The last block touches both boxes only at corners, which is not an overlap.
     expected = [[False, False, True, False], [True, False, True, False], [False] * 4]
     assert results['block_labels'].tolist() == expected
 
@@ -78,11 +78,11 @@ def test_what_is_added(oake: pathlib.Path):
         ('', set()),
     ],
 )
-def test_kinds_can_be_left_out(oake: pathlib.Path, kinds: str, keys: set):
+def test_types_can_be_omitted(oake: pathlib.Path, kinds: str, keys: set):
     assert set(load(oake, kinds=kinds)(image())) - set(image()) == keys
 
 
-def test_no_annotation_no_labels(oake: pathlib.Path):
+def test_image_without_annotations(oake: pathlib.Path):
     empty = dict(image(), gt_bboxes=np.zeros((0, 4), np.float32), gt_labels=np.zeros(0, np.int64))
     labels = load(oake, kinds='b')(empty)['block_labels']
     assert labels.shape == (3, 4) and not labels.any()
@@ -110,14 +110,16 @@ def test_missing_record(oake: pathlib.Path):
         load(oake)(image(2))
 
 
-def test_dry_run_takes_any_record(oake: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+def test_dry_run_uses_features_of_another_image(
+    oake: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv('DRY_RUN', 'True')
     assert load(oake)(image(2))['clip_objects'].shape == (2, DIM)
     with pytest.raises(FileNotFoundError, match='oadp.oake.globals'):
         load(oake, task='nowhere')(image(2))
 
 
-def test_dry_run_takes_what_an_extraction_in_dry_run_wrote(
+def test_dry_run_uses_features_extracted_in_dry_run(
     oake: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv('DRY_RUN', 'True')
@@ -127,7 +129,7 @@ def test_dry_run_takes_what_an_extraction_in_dry_run_wrote(
     assert step(image())['clip_global'][0] == 0.5
 
 
-def test_validation_split_and_several_places(oake: pathlib.Path):
+def test_validation_split_and_several_folders(oake: pathlib.Path):
     open_store(oake / 'globals/b', 'globals').write(5, torch.ones(DIM).half())
     assert load(oake, kinds='g', split='val')(image(5))
     assert load(oake, kinds='g', task=['a', 'b'])(image(5))
@@ -144,7 +146,7 @@ def test_packed_features(oake: pathlib.Path):
         LoadCLIPFeatures(globals_=whole, split='val')
 
 
-def test_wrong_place(oake: pathlib.Path):
+def test_wrong_position_in_the_pipeline(oake: pathlib.Path):
     with pytest.raises(ValueError, match='before Resize'):
         load(oake)(dict(image(), scale_factor=1.0))
 

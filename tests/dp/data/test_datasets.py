@@ -35,7 +35,7 @@ def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
 
 @pytest.fixture
 def prepared(world: pathlib.Path, golden: pathlib.Path) -> pathlib.Path:
-    """The recorded world, with the recorded annotations and features."""
+    """The folder of the recorded dataset, with its annotations and features."""
     expected = golden / 'expected'
     for name in ('coco', 'lvis_v1'):
         for file in (expected / 'annotations' / name).iterdir():
@@ -104,7 +104,7 @@ def test_labels_are_positions_in_the_category_set(here: pathlib.Path):
 
 
 @pytest.mark.parametrize('config', ['ov_coco.py', 'ov_lvis.py'])
-def test_no_novel_label_reaches_training(here: pathlib.Path, config: str):
+def test_training_has_no_novel_labels(here: pathlib.Path, config: str):
     dataset = build_dataset(load_config(config))
     labels = np.concatenate([dataset.get_ann_info(i)['labels'] for i in range(len(dataset))])
     assert set(labels) <= {0, 1, 2}
@@ -115,13 +115,13 @@ def test_no_novel_label_reaches_training(here: pathlib.Path, config: str):
 
 
 def test_perfect_detections_of_own_categories(here: pathlib.Path):
-    """The prefixes follow the numbers of categories; a perfect detector has 1 everywhere."""
+    """The prefixes contain the numbers of categories; all metrics of a perfect detector are 1."""
     dataset = build_dataset(load_config('ov_coco.py'), 'val')
     results = perfect_results(dataset)
     metrics = dataset.evaluate(results)
     for prefix in ('COCO_3_2_', 'COCO_3_', 'COCO_2_'):
         assert metrics[f'{prefix}bbox_mAP_'] == pytest.approx(1)
-    # Without the novel detections, the base figures stay.
+    # Without novel detections, the metrics of base categories do not change.
     metrics = dataset.evaluate([[*r[:3], r[3][:0], r[4][:0]] for r in results])
     assert metrics['COCO_3_bbox_mAP_50'] == pytest.approx(1)
     assert metrics['COCO_2_bbox_mAP_50'] == 0
@@ -142,7 +142,7 @@ def test_perfect_detections_of_own_categories(here: pathlib.Path):
         ),
     ],
 )
-def test_validation_files_reach_through_wrappers(here, monkeypatch: pytest.MonkeyPatch, wrap):
+def test_validation_files_within_wrappers(here, monkeypatch: pytest.MonkeyPatch, wrap):
     monkeypatch.setenv('TRAIN_WITH_VAL_DATASET', 'True')
     config = load_config('ov_coco.py')
     config.trainer.dataloader.dataset = wrap(config.trainer.dataloader.dataset)
@@ -152,10 +152,10 @@ def test_validation_files_reach_through_wrappers(here, monkeypatch: pytest.Monke
         pathlib.Path(dataset[i]['img_metas'].data['ori_filename']).stem for i in range(len(dataset))
     }
     assert names <= {f'{i:012d}' for i in range(21, 26)}
-    assert str(config) == before  # a caller's config is not changed
+    assert str(config) == before  # the config is not modified
 
 
-def test_dry_run_reads_a_handful(here, monkeypatch: pytest.MonkeyPatch):
+def test_dry_run_reads_a_few_images(here, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv('DRY_RUN', 'True')
     config = load_config('ov_lvis.py')
     assert len(build_dataset(config).dataset) == 4
@@ -186,8 +186,8 @@ def test_unreadable_image(here: pathlib.Path, tmp_path: pathlib.Path, content, e
         build_dataset(config, 'val')[1]
 
 
-def test_mmdet_s_own_loading_is_replaced(here: pathlib.Path):
-    """In OV_COCO however it is built, and in the other datasets of mmdet that a config names."""
+def test_the_loading_step_of_mmdet_is_replaced(here: pathlib.Path):
+    """It is replaced in OV_COCO, however it is built, and in other datasets of mmdet in a config."""
     config = load_config('ov_coco.py')
     inner = to_plain(config.validator.dataloader.dataset)
     assert inner['pipeline'][0]['type'] == 'LoadImageFromFile'
@@ -201,7 +201,7 @@ def test_mmdet_s_own_loading_is_replaced(here: pathlib.Path):
         assert isinstance(dataset.pipeline.transforms[0], ReadImage)
 
 
-def test_an_image_turned_by_exif_has_the_annotation_s_size(here: pathlib.Path, tmp_path):
+def test_image_rotated_by_exif_has_the_size_of_its_annotation(here: pathlib.Path, tmp_path):
     info = build_dataset(load_config('ov_coco.py'), 'val').data_infos[1]
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -215,24 +215,24 @@ def test_an_image_turned_by_exif_has_the_annotation_s_size(here: pathlib.Path, t
         dataset[1]
 
 
-def test_an_image_too_narrow_for_the_network_is_named(here: pathlib.Path, tmp_path):
+def test_too_narrow_image_is_named(here: pathlib.Path, tmp_path):
     dataset = build_dataset(load_config('ov_coco.py'), 'val')
     Image.new('RGB', (1, 5000)).save(tmp_path / 'strip.png')
     dataset.img_prefix = str(tmp_path)
     dataset.data_infos[1].update(filename='strip.png', width=1, height=5000)
-    with pytest.raises(ValueError, match='strip.png: an image that cannot be resized'):
+    with pytest.raises(ValueError, match='strip.png: the image cannot be resized'):
         dataset[1]
 
 
-def test_a_link_to_the_images_that_was_copied_as_a_file(here: pathlib.Path, tmp_path: pathlib.Path):
+def test_link_to_the_images_that_was_copied_as_a_file(here: pathlib.Path, tmp_path: pathlib.Path):
     (tmp_path / 'val').write_text('../coco/val2017')
     prefix = {'.validator.dataloader.dataset.img_prefix': str(tmp_path / 'val')}
     with pytest.raises(FileNotFoundError, match='000000000022.png: no such image.*"Datasets"'):
         build_dataset(load_config('ov_coco.py', prefix), 'val')[1]
 
 
-def test_other_faults_are_not_blamed_on_the_image(here: pathlib.Path):
-    """Nor are features that are not there."""
+def test_other_errors_do_not_name_the_image(here: pathlib.Path):
+    """Missing features are such an error."""
     dataset = build_dataset(load_config('ov_coco.py'))
     dataset.pipeline.transforms[2]._sources['globals']._stores[0].path = pathlib.Path('nowhere')
     with pytest.raises(FileNotFoundError, match='no globals features of image'):
@@ -247,7 +247,7 @@ def test_other_faults_are_not_blamed_on_the_image(here: pathlib.Path):
         ([[np.zeros((0, 5))] * 5] * 5, 'proposal', 'unknown metric'),
     ],
 )
-def test_bad_results(here, results: list, metric: str, message: str):
+def test_invalid_results(here, results: list, metric: str, message: str):
     with pytest.raises(ValueError, match=message):
         build_dataset(load_config('ov_coco.py'), 'val').evaluate(results, metric)
 
@@ -263,8 +263,8 @@ def test_lvis_by_class(here: pathlib.Path):
 
 
 @pytest.mark.parametrize('metrics', [['bbox'], ['bbox', 'segm']])
-def test_lvis_where_nothing_is_detected(here: pathlib.Path, metrics: list[str]):
-    """As after the first steps of training, with a threshold of the score."""
+def test_lvis_without_detections(here: pathlib.Path, metrics: list[str]):
+    """This happens after the first training steps, with a score threshold."""
     boxes: list = [np.zeros((0, 5), np.float32)] * 5
     nothing = (boxes, [[] for _ in boxes]) if 'segm' in metrics else boxes
     got = build_dataset(load_config('ov_lvis.py'), 'val').evaluate([nothing] * 5, metrics)
@@ -288,7 +288,7 @@ def perfect_results(dataset) -> list:
 
 @pytest.fixture
 def changed(here: pathlib.Path):
-    """Write a changed copy of an annotation file; returns the override that reads it."""
+    """Write a modified copy of an annotation file, and return the override that reads it."""
 
     def change(split: str, edit) -> dict:
         data = json.loads((here / f'{split}.json').read_text())
@@ -312,14 +312,14 @@ def test_perfect_detections_without_area_and_iscrowd(here, changed, name: str, k
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture):
-    """What the project logs; its logger hands nothing on to the root's."""
+    """The log of OADP, whose logger does not propagate."""
     logger = runtime.get_logger()
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
 
 
-def test_what_is_left_out_of_training_is_counted(here, changed, log):
+def test_annotations_excluded_from_training_are_counted(here, changed, log):
     base, novel = CATEGORY_IDS['cat'], CATEGORY_IDS['owl']
 
     def edit(data):
@@ -335,12 +335,12 @@ def test_what_is_left_out_of_training_is_counted(here, changed, log):
     dataset = build_dataset(load_config('ov_coco.py', changed('train', edit)))
     assert len(dataset) == 4
     assert 'changed.json: 3 of 18 annotations are not of base' in log.text
-    for text in ('1 of 18 annotations are of boxes less than a pixel', '1 of 18 annotations are of boxes outside', '1 of 18 annotations are of crowds',
-                 '2 of 6 images are left out in training: 1 narrower'):  # fmt: skip
+    for text in ('1 of 18 annotations are of boxes narrower or lower than a pixel', '1 of 18 annotations are of boxes outside', '1 of 18 annotations are of crowds',
+                 '2 of 6 images are excluded from training: 1 narrower'):  # fmt: skip
         assert text in log.text
 
 
-def test_masks_are_checked_where_they_are_trained(here):
+def test_masks_are_checked_before_training(here):
     data = json.loads((here / 'train.json').read_text())
     for annotation in data['annotations'][:3]:
         annotation['segmentation'] = []
@@ -352,10 +352,10 @@ def test_masks_are_checked_where_they_are_trained(here):
     ):
         build_dataset(config)
     config = load_config('ov_coco.py', {'.trainer.dataloader.dataset.ann_file': 'no_masks.json'})
-    build_dataset(config)  # boxes alone
+    build_dataset(config)  # boxes only
 
 
-def test_masks_are_checked_where_they_are_evaluated(here, changed):
+def test_masks_are_checked_before_evaluation(here, changed):
     build_dataset(load_config('ov_lvis.py'), 'val').require_masks()
 
     def edit(data):
@@ -379,7 +379,7 @@ def test_a_file_that_is_not_lvis(here, changed):
     build_dataset(load_config('ov_coco.py', override), 'val')
 
 
-def test_a_broken_file_is_named(here):
+def test_damaged_file_is_named(here):
     (here / 'cut.json').write_text((here / 'val.json').read_text()[:500])
     override = {'.validator.dataloader.dataset.ann_file': 'cut.json'}
     with pytest.raises(ValueError, match='cut.json: cut off after 500 characters'):

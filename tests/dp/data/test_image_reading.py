@@ -22,7 +22,7 @@ def _read(path: pathlib.Path, size_wh: tuple[int, int] | None = None, **options)
 
 @pytest.mark.parametrize('kind', READABLE)
 @pytest.mark.parametrize('backend', ['disk', 'http'])
-def test_images_are_read_as_by_all_commands(tmp_path, kind, backend, monkeypatch):
+def test_images_are_read_as_in_other_commands(tmp_path, kind, backend, monkeypatch):
     monkeypatch.setattr(mmcv.FileClient, 'get', lambda self, path: pathlib.Path(path).read_bytes())
     write, pixels = READABLE[kind]
     path = write(tmp_path)
@@ -30,7 +30,7 @@ def test_images_are_read_as_by_all_commands(tmp_path, kind, backend, monkeypatch
     assert np.array_equal(image[..., ::-1], pixels)
 
 
-def test_reading_has_the_options_of_mmdet(tmp_path):
+def test_options_of_mmdet(tmp_path):
     path = READABLE['PNG'][0](tmp_path)
     plain = dict(img_prefix=str(tmp_path), img_info=dict(filename=path.name))
     for options in ({}, dict(to_float32=True), dict(channel_order='rgb')):
@@ -42,7 +42,7 @@ def test_reading_has_the_options_of_mmdet(tmp_path):
 
 
 @pytest.mark.parametrize('kind', UNREADABLE)
-def test_unreadable_images_give_the_error_of_all_commands(tmp_path, kind):
+def test_unreadable_images_give_the_same_error_as_in_other_commands(tmp_path, kind):
     write, message = UNREADABLE[kind]
     with pytest.raises(ValueError, match=message):
         _read(write(tmp_path))
@@ -53,7 +53,7 @@ def test_an_image_of_another_size_than_its_annotation(tmp_path):
         _read(READABLE['PNG'][0](tmp_path), (64, 40))
 
 
-def test_other_steps_stay_as_they_are():
+def test_other_steps_do_not_change():
     steps = [dict(type=LoadImageFromFile, to_float32=True), dict(type='RandomFlip', flip_ratio=0.5)]
     assert with_own_reader(steps) == [dict(type='ReadImage', to_float32=True), steps[1]]
     assert steps[0]['type'] is LoadImageFromFile

@@ -7,7 +7,7 @@ import torch
 from oadp.dp.data.loaders import Share, StepSampler, build_train_loader, build_val_loader
 from oadp.utils.runtime import World
 
-FLAGS = [0, 1, 1, 0, 1, 0, 1, 1, 0]  # an odd number of each
+FLAGS = [0, 1, 1, 0, 1, 0, 1, 1, 0]  # odd numbers of both values
 
 
 def process(rank: int = 0, size: int = 1) -> World:
@@ -29,7 +29,7 @@ def test_steps_do_not_depend_on_the_number_of_processes(endless: bool):
     assert [sum(pieces, []) for pieces in zip(*four, strict=True)] == one
 
 
-def test_endless_steps_go_on_where_they_were_left():
+def test_endless_steps_can_be_resumed():
     assert steps(process(), 4, first=7)[:13] == steps(process(), 4)[7:]
 
 
@@ -43,12 +43,12 @@ def test_an_epoch_has_every_image():
     assert places == list(range(24))
 
 
-def test_orientations_stand_in_pairs():
+def test_images_of_one_orientation_are_paired():
     row = [FLAGS[index] for step in steps(process(), 2) for index, _ in step]
     assert row[0::2] == row[1::2]
 
 
-def test_seed_decides_the_order():
+def test_order_depends_on_the_seed():
     orders = [list(itertools.islice(StepSampler(FLAGS, 2, process(), s, True), 5)) for s in (1, 2)]
     assert orders[0] != orders[1]
 
@@ -77,7 +77,7 @@ def test_random_numbers_of_an_image_do_not_depend_on_the_worker(workers: int):
     assert len(set(got[:, 1].tolist())) == 6
 
 
-def test_shares_have_each_image_once():
+def test_shares_contain_each_image_once():
     dataset = list(range(11))
     shares = [Share(dataset, process(rank, 3)) for rank in range(3)]
     assert sorted(sum((list(s.indices) for s in shares), [])) == dataset

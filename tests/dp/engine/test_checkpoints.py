@@ -18,7 +18,7 @@ def save(folder: pathlib.Path, step: int, **options) -> None:
     checkpoints.save_checkpoint(path, dict(state_dict=dict(x=torch.tensor(step))), **options)
 
 
-def test_latest_is_a_link_to_the_newest(tmp_path: pathlib.Path):
+def test_latest_links_to_the_newest_checkpoint(tmp_path: pathlib.Path):
     save(tmp_path, 1)
     save(tmp_path, 2)
     save(tmp_path, 3, link=False)
@@ -28,7 +28,7 @@ def test_latest_is_a_link_to_the_newest(tmp_path: pathlib.Path):
     assert load_tensors(tmp_path / 'latest.pth')['state_dict']['x'] == 2
 
 
-def test_interrupted_writing_leaves_the_old(tmp_path: pathlib.Path, monkeypatch):
+def test_interrupted_write_keeps_the_old_file(tmp_path: pathlib.Path, monkeypatch):
     save(tmp_path, 1)
 
     def cut_off(data: object, path: pathlib.Path) -> None:
@@ -41,7 +41,7 @@ def test_interrupted_writing_leaves_the_old(tmp_path: pathlib.Path, monkeypatch)
     assert not (tmp_path / 'iter_2.pth').exists()
     assert load_tensors(tmp_path / 'latest.pth')['state_dict']['x'] == 1
     save(tmp_path, 2)
-    assert not list(tmp_path.glob('.*'))  # what was left is gone
+    assert not list(tmp_path.glob('.*'))  # temporary files are removed
 
 
 @pytest.mark.parametrize('name', ['vild_ov_coco', 'oadp_ov_coco', 'oadp_ov_lvis'])
@@ -86,7 +86,7 @@ def test_half_precision(config: dict, device: str, expected: bool):
 
 @pytest.fixture
 def saved(tiny_config, tmp_path: pathlib.Path):
-    """A detector's config, a state dict as the authors' training saves it, and where to put it."""
+    """The config of a detector, a state dict in the format of the authors, and a path for it."""
     state = build_detector(tiny_config).state_dict()
     for head in ('bbox_head.fc_cls', '_object_head.fc_cls', '_block_head.fc_cls'):
         state[f'roi_head.{head}._embeddings'] = torch.zeros(5, 16)
@@ -109,16 +109,16 @@ def without(state: dict, *parts: str) -> dict:
     return {k: v for k, v in state.items() if not k.startswith(parts)}
 
 
-def test_keys_of_the_authors_code_are_no_news(saved, caplog, logger):
+def test_keys_of_the_authors_code_are_not_reported(saved, caplog, logger):
     config, state, path = saved
     torch.save(dict(state_dict=state), path)
     checkpoints.load_weights(build_detector(config), path, logger=logger)
     assert records(caplog, logging.WARNING) == []
-    assert len(records(caplog, logging.INFO)) == 1  # how many tensors were loaded
+    assert len(records(caplog, logging.INFO)) == 1  # the number of loaded tensors
 
 
 @pytest.mark.parametrize('parts', [['_global_head.'], ['_global_head.', 'roi_head._block_head.']])
-def test_heads_that_inference_does_not_use_may_be_missing(saved, caplog, logger, parts):
+def test_heads_for_training_may_be_missing(saved, caplog, logger, parts):
     config, state, path = saved
     torch.save(dict(state_dict=without(state, *parts)), path)
     checkpoints.load_weights(build_detector(config), path, logger=logger)
@@ -129,7 +129,7 @@ def test_heads_that_inference_does_not_use_may_be_missing(saved, caplog, logger,
 
 
 @pytest.mark.parametrize('part', ['roi_head._object_head.', 'roi_head.bbox_head.', 'neck.'])
-def test_parts_that_inference_uses_may_not_be_missing(saved, part: str):
+def test_parts_for_inference_must_exist(saved, part: str):
     config, state, path = saved
     torch.save(dict(state_dict=without(state, part)), path)
     with pytest.raises(ValueError, match=f'keys missing: {part}'):
@@ -157,7 +157,7 @@ def test_an_object_head_that_the_config_lacks(saved, caplog, logger):
     assert 'unexpected: roi_head._object_head' in warning
 
 
-def test_a_run_of_the_authors_code_goes_on(saved, caplog, logger):
+def test_resume_from_a_checkpoint_of_the_authors(saved, caplog, logger):
     config, state, path = saved
     torch.save(dict(state_dict=state, meta=dict(iter=1), optimizer={}), path)
     detector = build_detector(config)
@@ -167,7 +167,7 @@ def test_a_run_of_the_authors_code_goes_on(saved, caplog, logger):
         assert torch.equal(value, state[key]), key
     assert records(caplog, logging.WARNING) == []
     (line,) = records(caplog, logging.INFO)
-    assert '5 keys are not needed' in line and 'roi_head._lambda' in line
+    assert 'ignored 5 keys' in line and 'roi_head._lambda' in line
 
 
 @pytest.mark.parametrize(
@@ -175,19 +175,22 @@ def test_a_run_of_the_authors_code_goes_on(saved, caplog, logger):
     [
         (lambda s: without(s, '_global_head.'), 'keys missing: _global_head'),
         (lambda s: {**s, 'mine': torch.zeros(1)}, '1 keys unexpected: mine'),
-        (lambda s: {**s, 'rpn_head.rpn_cls.bias': torch.zeros(7)}, r'\(7,\), not \(3,\)'),
+        (
+            lambda s: {**s, 'rpn_head.rpn_cls.bias': torch.zeros(7)},
+            r'found \(7,\), expected \(3,\)',
+        ),
     ],
     ids=['head missing', 'unknown key', 'shape'],
 )
-def test_a_run_of_another_config(saved, change, message: str):
+def test_resume_from_a_run_of_another_config(saved, change, message: str):
     config, state, path = saved
     torch.save(dict(state_dict=change(state)), path)
-    with pytest.raises(ValueError, match=f'not of a run of this config.*{message}'):
+    with pytest.raises(ValueError, match=f'not a checkpoint of a run of this config.*{message}'):
         checkpoints.load_run(build_detector(config), path)
 
 
-def test_weights_that_are_not_finite_are_not_written(tmp_path: pathlib.Path):
-    """Gradients without a finite number spoil them in a step whose loss was finite."""
+def test_non_finite_weights_are_not_written(tmp_path: pathlib.Path):
+    """Non-finite gradients make the weights non-finite in a step with a finite loss."""
     runner = object.__new__(runners.RUNNERS['IterBasedRunner'])
     layer = torch.nn.Linear(2, 2)
     runner.model = types.SimpleNamespace(module=layer)

@@ -8,7 +8,7 @@ def _row(*values: float) -> np.ndarray:
     return np.array([values], np.float32)
 
 
-def test_results_of_mmdet_become_rows():
+def test_results_of_mmdet_are_converted_to_rows():
     none = np.zeros((0, 5), np.float32)
     mask = dict(size=[4, 4], counts=b'x')
     results = [
@@ -26,7 +26,7 @@ def test_results_of_mmdet_become_rows():
     assert found.select([1]).masks.tolist() == [mask]
 
 
-def test_faults_are_named():
+def test_errors():
     none = [np.zeros((0, 5), np.float32)]
     with pytest.raises(ValueError, match='each of 2 images, found 1'):
         Detections.from_results([1, 2], [none])

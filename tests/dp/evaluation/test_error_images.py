@@ -15,7 +15,7 @@ BOXES = {
 
 
 def _has(image: np.ndarray, color: sv.Color, xywh: tuple) -> bool:
-    """Whether the left side of a box has the colour."""
+    """Return whether the left side of a box has the color."""
     x, y, _, h = xywh
     side = image[y + h // 2 : y + h - 5, x - 3 : x + 4].astype(int)
     return bool((np.abs(side - [color.r, color.g, color.b]).sum(-1) < 60).any())
@@ -40,15 +40,15 @@ def _draw(federated: bool = False) -> np.ndarray:
     return draw_errors(np.zeros((500, 500, 3), np.uint8), detections, truth, 7)
 
 
-def test_missed_is_green_and_false_is_red():
+def test_missed_objects_are_green_and_false_detections_red():
     image = _draw()
     assert _has(image, BASE_COLOR, BOXES['found']) and not _has(image, FALSE_COLOR, BOXES['found'])
     assert _has(image, MISSED_COLOR, BOXES['missed'])
-    # The object is missed, and what stands in its place false: missed ones are drawn last.
+    # The object is missed, and the detection on it is false; missed objects are drawn last.
     assert _has(image, MISSED_COLOR, BOXES['confused'])
     assert (np.abs(image.astype(int) - [224, 49, 49]).sum(-1) < 60).any()
 
 
-def test_a_class_that_is_not_judged_in_the_image_is_not_false():
+def test_detections_of_classes_that_are_not_evaluated_are_not_false():
     image = _draw(federated=True)
     assert not (np.abs(image.astype(int) - [224, 49, 49]).sum(-1) < 60).any()

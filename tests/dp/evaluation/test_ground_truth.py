@@ -1,4 +1,4 @@
-"""The evaluator against pycocotools, lvis-api and the recorded figures."""
+"""The evaluator is compared with pycocotools, lvis-api and recorded metrics."""
 
 import copy
 import json
@@ -46,7 +46,7 @@ def test_equals_lvis(seed: int, metric: str, tmp_path):
 
 
 def test_more_detections_than_the_limits(tmp_path):
-    """COCO counts 1,000 of an image and category, LVIS the 300 best of an image."""
+    """COCO counts 1,000 detections per image and category, LVIS 300 per image."""
     rng = np.random.default_rng(0)
     data, _ = make_world(rng, num_images=2)
     noise = rng.uniform(0, 100, (3000, 2))
@@ -74,7 +74,7 @@ def test_more_detections_than_the_limits(tmp_path):
         ('lvis', 'lvis_v1/lvis_v1_val.1203.json', True, 3),
     ],
 )
-def test_recorded_figures(golden, name, ann_file, federated, digits):
+def test_recorded_metrics(golden, name, ann_file, federated, digits):
     recorded = json.loads((golden / 'expected' / 'evaluation.json').read_text())[name]
     rows = [(d['image_id'], *row) for d in recorded['detections'] for row in d['dets']]
     table = np.array(rows)
@@ -101,7 +101,7 @@ def _perfect(data: dict) -> Detections:
 @pytest.mark.parametrize('federated', [False, True])
 @pytest.mark.parametrize('number', [lambda n: n, lambda n: 0, lambda n: n % 5 + 1])
 def test_ids_of_annotations_do_not_matter(federated: bool, number):
-    """pycocotools and lvis-api take an id of 0 for "not matched", and equal ids for one object."""
+    """pycocotools and lvis-api treat id 0 as "not matched", and equal ids as one object."""
     data, _ = make_world(np.random.default_rng(0), federated=federated)
     for n, annotation in enumerate(data['annotations']):
         _, _, w, h = annotation['bbox']
@@ -122,7 +122,7 @@ def test_area_and_crowd_may_be_missing():
     assert GroundTruth(bare, CATEGORIES).evaluate(detections) == want
 
 
-def test_lvis_leaves_out_ignored_objects(tmp_path):
+def test_ignored_objects_of_lvis_are_excluded(tmp_path):
     data, detections = make_world(np.random.default_rng(4), federated=True)
     before = GroundTruth(data, CATEGORIES, True).evaluate(detections)
     for annotation in data['annotations'][::3]:
@@ -161,7 +161,7 @@ def test_no_detections(federated: bool):
     assert set(got.values()) == {0, -1} if federated else {0}
 
 
-def test_faults_are_named(tmp_path):
+def test_errors(tmp_path):
     data, detections = make_world(np.random.default_rng(0))
     path = write(data, tmp_path / 'instances.json')
     with pytest.raises(FileNotFoundError, match='build_annotations'):
@@ -180,8 +180,8 @@ def test_faults_are_named(tmp_path):
         GroundTruth(data, CATEGORIES).evaluate(detections, metric='boxes')
 
 
-def test_fewer_categories_than_the_file_has():
-    """A subset of LVIS's: what images say of the others is no matter."""
+def test_subset_of_the_categories():
+    """The other categories that the images of LVIS list are ignored."""
     data, detections = make_world(np.random.default_rng(0), federated=True)
     some = Categories(bases=CATEGORIES.bases, novels=CATEGORIES.novels[:1])
     every = GroundTruth(data, CATEGORIES, federated=True).evaluate(detections)
@@ -191,8 +191,8 @@ def test_fewer_categories_than_the_file_has():
     assert 0 < got['bbox_AP50'] != every['bbox_AP50']
 
 
-def test_goes_to_another_process():
-    """A dataset is sent to the workers of a data loader, with what it has indexed."""
+def test_pickle():
+    """A dataset with an index is sent to the workers of a data loader."""
     data, detections = make_world(np.random.default_rng(0))
     truth = GroundTruth(data, CATEGORIES)
     want = truth.evaluate(detections)

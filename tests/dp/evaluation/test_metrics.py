@@ -21,8 +21,8 @@ def test_prefixes(bases: int, novels: int, expected: dict):
     assert metric_prefixes(categories) == expected
 
 
-def test_each_figure_is_of_its_own_part_of_the_curves():
-    """A number of its own in each threshold, area and limit: means are worked out by hand."""
+def test_each_metric_uses_its_part_of_the_curves():
+    """Each threshold, size range and limit has a different value; the means are computed by hand."""
     thresholds, areas, limits = np.arange(10), np.arange(4), np.arange(3)
     numbers = thresholds[:, None, None] + 10 * areas[:, None] + 100.0 * limits
     precision = np.broadcast_to(numbers[:, None, None], (10, 101, 7, 4, 3)).copy()
@@ -36,7 +36,7 @@ def test_each_figure_is_of_its_own_part_of_the_curves():
     assert got[f'{prefix}mAP_s'] == 214.5 and got[f'{prefix}mAP_l'] == 234.5
     assert got[f'{prefix}AR_100'] == 4.5 and got[f'{prefix}AR_1000'] == 204.5
     assert got[f'{prefix}AR_m'] == 224.5
-    assert got['COCO_3_bbox_mAP_50'] == 200 + 1000 / 2  # two of three novel classes are judged
+    assert got['COCO_3_bbox_mAP_50'] == 200 + 1000 / 2  # two of three novel classes have objects
     assert got['COCO_4_3_bbox_mAP_50'] == pytest.approx(200 + 1000 / 6)
 
 
@@ -67,5 +67,5 @@ def test_text_of_average_precisions():
         (['bbox_AR@300'], 'rcfrcfr', range(7)),
     ],
 )
-def test_categories_of_a_figure(names: list[str], frequencies: str | None, labels):
+def test_categories_of_a_metric(names: list[str], frequencies: str | None, labels):
     assert labels_of_metrics(names, 'bbox', CATEGORIES, frequencies) == list(labels)

@@ -1,4 +1,4 @@
-"""Results made from the ground truth by known corruptions give back their numbers."""
+"""Known corruptions of the ground truth are counted correctly."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from oadp.dp.evaluation.outcomes import OUTCOMES
 
 CATEGORIES = Categories(bases=('cat', 'dog', 'cow'), novels=('fox', 'owl'))
 BASE, NOVEL = range(3), range(3, 5)
-SIDE = 40  # pixels; objects stand on a grid of twice that, so that none overlap
+SIDE = 40  # pixels; objects are placed on a grid of twice this size, so that they do not overlap
 
 
 class Planter:
-    """Adds objects with one corruption each."""
+    """Add objects with one corruption each."""
 
     def __init__(self) -> None:
         self.rng = np.random.default_rng(0)
@@ -34,7 +34,7 @@ class Planter:
                  area=float(SIDE**2), iscrowd=0)
         )  # fmt: skip
         box, score = [x, y, x + SIDE, y + SIDE], float(self.rng.uniform(0.1, 0.8))
-        # Moved by x of its side, a box overlaps with (1 − x) / (1 + x): 0.25, and 0.05.
+        # A box that is moved by a fraction x of its side has an IoU of (1 − x) / (1 + x): 0.25, 0.05.
         near, far = ([x + d * SIDE, y, x + SIDE * (1 + d), y + SIDE] for d in (0.6, 0.9))
         if outcome != 'never proposed':
             self.proposals[image].append([*box, 1.0])
@@ -42,7 +42,7 @@ class Planter:
             'never proposed': [(far, label, score)],
             'called base': [(box, other, score), (near, label, 0.9)],
             'called novel': [(box, other, score)],
-            'poorly localised': [(near, label, score), (far, label, score)],
+            'poorly localized': [(near, label, score), (far, label, score)],
             'missed': [(far, label, score)] if index % 2 else [],
             'outscored': [(box, label, score), (box, other, score + 0.1)],
             'found': [(box, label, score), (box, label, score / 2)],
@@ -76,7 +76,7 @@ def planted() -> Planter:
         for k in range(3 + label):
             planter.plant('never proposed', label)
             planter.plant('called base', label, others['base'][k % 2])
-            planter.plant('poorly localised', label)
+            planter.plant('poorly localized', label)
             planter.plant('found', label)
             if k % 2:
                 planter.plant('called novel', label, others['novel'][0])
@@ -105,7 +105,7 @@ def test_without_proposals_objects_are_missed(planted: Planter):
         assert got['missed'] == counts['missed'] + counts['never proposed']
 
 
-def test_weight_of_a_confusion_is_the_recall_that_it_costs(planted: Planter):
+def test_weight_of_a_confusion_is_its_cost_in_recall(planted: Planter):
     analysis = analyze(*planted.world())
     for c in analysis.confusions:
         label = CATEGORIES.all_.index(c.true)
@@ -115,15 +115,15 @@ def test_weight_of_a_confusion_is_the_recall_that_it_costs(planted: Planter):
     assert novel == sorted(novel, reverse=True)
 
 
-def test_planted_errors_have_their_kinds_and_cost(planted: Planter):
-    """TIDE's counts, and for duplicates, which stand below what is right, no cost."""
+def test_planted_errors_have_their_type_and_cost(planted: Planter):
+    """Duplicates have no cost, as their scores are below those of the true positives."""
     analysis = analyze(*planted.world())
     total = {k: sum(counts[k] for counts in planted.counts.values()) for k in OUTCOMES}
     assert analysis.error_counts['Dupe'] == total['found']
     assert analysis.error_counts['Cls'] == (
         total['called base'] + total['called novel'] + total['outscored']
     )
-    assert analysis.error_counts['Loc'] == total['called base'] + total['poorly localised']
+    assert analysis.error_counts['Loc'] == total['called base'] + total['poorly localized']
     assert analysis.error_counts['Miss'] == total['missed'] + total['never proposed']
     costs = analysis.costs
     assert costs['novel']['Cls'] > costs['novel']['Both'] == 0
@@ -132,19 +132,19 @@ def test_planted_errors_have_their_kinds_and_cost(planted: Planter):
         assert costs['all'][error] == pytest.approx(mean)
 
 
-def test_nothing_detected():
+def test_no_detections():
     truth, detections = _one_object()
     analysis = analyze(truth, detections.select([]))
     assert analysis.outcomes['base']['missed'] == 1 and analysis.objects['novel'] == 0
-    assert analysis.costs['base']['Miss'] == 0  # AP stays 0 where there is nothing to rank
+    assert analysis.costs['base']['Miss'] == 0  # without detections, AP stays 0
     assert analysis.calibration['base']['ece'] == 0
 
 
-def test_shared_detection_is_no_confusion():
-    """Two objects of a class in the same place, one detection: the other object is near."""
+def test_shared_detection_is_not_a_confusion():
+    """With one detection on two identical objects, the second object is poorly localised."""
     truth, detections = _one_object(copies=2)
     analysis = analyze(truth, detections)
-    assert analysis.outcomes['base']['found'] == analysis.outcomes['base']['poorly localised'] == 1
+    assert analysis.outcomes['base']['found'] == analysis.outcomes['base']['poorly localized'] == 1
     assert analysis.confusions == []
 
 

@@ -9,11 +9,11 @@ from oadp.dp.evaluation import GroundTruth
 from oadp.dp.evaluation.probe import Tally, _head_logits, probe_features, prompts_of
 
 CATEGORIES = Categories(bases=('cat', 'dog', 'cow'), novels=('fox', 'owl'))
-TEXT = torch.eye(6)[:5]  # an embedding a class, in 6 dimensions
+TEXT = torch.eye(6)[:5]  # one embedding per class, in 6 dimensions
 
 
 class Source:
-    """Features of some images."""
+    """The features of some images."""
 
     def __init__(self, records: dict) -> None:
         self._records = records
@@ -52,9 +52,9 @@ def _half(rows: list) -> torch.Tensor:
     return torch.tensor(rows).half()
 
 
-def test_objects_are_called_by_the_box_with_the_highest_iou(truth, prompts):
+def test_objects_are_classified_by_the_box_with_the_highest_iou(truth, prompts):
     boxes = [[0, 0, 10, 8], [0, 0, 10, 10], [21, 0, 30, 10], [5, 30, 15, 40]]
-    likes = TEXT[[1, 0, 4, 2]] * 3 + 0.1  # dog, but cat stands better; an owl where the fox is
+    likes = TEXT[[1, 0, 4, 2]] * 3 + 0.1  # the box of the cat has the higher IoU; an owl on the fox
     source = Source({3: dict(embeddings=likes.half(), bboxes=_half(boxes))})
     tallies, absent = probe_features(truth, dict(objects=source, blocks=Source({})), prompts)
     assert absent == ['blocks']
@@ -62,7 +62,7 @@ def test_objects_are_called_by_the_box_with_the_highest_iou(truth, prompts):
     assert tally.total.tolist() == [1, 0, 0, 1, 0] and tally.right.tolist() == [1, 0, 0, 0, 0]
     assert tally.accuracy(slice(3)) == 1 and tally.accuracy(slice(3, None)) == 0
     assert tally.covered == 1
-    # The cow's box is nowhere: it is not covered, and judged by nothing.
+    # No box covers the cow, so it is not counted.
     both = Source(
         {**source._records, 8: dict(embeddings=likes[:1].half(), bboxes=_half([[30, 30, 40, 40]]))}
     )
@@ -70,11 +70,11 @@ def test_objects_are_called_by_the_box_with_the_highest_iou(truth, prompts):
     assert tally.total.sum() == 2 and tally.covered == pytest.approx(2 / 3)
 
 
-def test_blocks_and_images_are_asked_for_as_many_classes_as_they_hold(truth, prompts):
+def test_as_many_classes_as_a_region_contains_are_predicted(truth, prompts):
     whole, right = [0, 0, 40, 40], [15, 0, 40, 40]
     embeddings = torch.zeros(2, 6)
     embeddings[0, 0], embeddings[0, 1], embeddings[0, 3] = 3, 2, 1  # cat, dog, fox
-    embeddings[1, 3], embeddings[1, 0] = 3, 2  # fox alone is there
+    embeddings[1, 3], embeddings[1, 0] = 3, 2  # only the fox is in the image
     blocks = Source({3: dict(embeddings=embeddings.half(), bboxes=_half([whole, right]))})
     image = Source({3: _half([3, 0, 0, 2, 1, 0]), 8: _half([3, 0, 1, 0, 0, 0])})
     tallies, _ = probe_features(truth, dict(blocks=blocks, globals=image), prompts)
@@ -85,13 +85,13 @@ def test_blocks_and_images_are_asked_for_as_many_classes_as_they_hold(truth, pro
     assert tally.total.tolist() == [1, 0, 1, 1, 0] and tally.right.tolist() == [1, 0, 0, 1, 0]
 
 
-def test_features_of_another_clip_are_refused(truth, prompts):
+def test_features_of_another_clip_are_an_error(truth, prompts):
     source = Source({3: torch.ones(4).half()})
     with pytest.raises(ValueError, match='globals have 4 dimensions, and the prompts of .* 6'):
         probe_features(truth, dict(globals=source), prompts)
 
 
-def test_heads_are_asked_about_the_boxes_in_the_networks_input():
+def test_heads_classify_boxes_scaled_to_the_input():
     asked = {}
 
     class Head:
@@ -123,7 +123,7 @@ def test_heads_are_asked_about_the_boxes_in_the_networks_input():
     assert [*_head_logits(detector, [torch.zeros(1)], metas, xywh[:0])] == ['image head']
 
 
-def test_prompts_of_heads_that_are_there_and_not():
+def test_prompts_of_existing_and_missing_heads():
     own = dict(cls_predictor_cfg=dict(prompts='own'))
     box = dict(cls_predictor_cfg=dict(prompts='box'))
     vild = dict(roi_head=dict(bbox_head=box, object_head=dict(type='x')))
@@ -135,7 +135,7 @@ def test_prompts_of_heads_that_are_there_and_not():
     assert prompts_of(oadp) == dict(objects='box', blocks='own', globals='image')
 
 
-def test_ties_and_nothing():
+def test_ties_and_empty_tallies():
     tally = Tally.empty(3)
     tally.add_multiple(np.zeros((2, 3), bool), np.zeros((2, 3)))
     assert tally.total.sum() == 0 and tally.accuracy(slice(None)) == -1

@@ -1,4 +1,4 @@
-"""Against hotcoco's TIDE, which averages over all classes."""
+"""TIDE is compared with hotcoco's implementation, which averages over all classes."""
 
 import hotcoco
 import numpy as np
@@ -29,15 +29,15 @@ def test_equals_hotcoco(federated: bool):
     want = reference.tide_errors()
     assert counts == want['counts']
     assert costs['all']['AP50'] == pytest.approx(want['ap_base'], abs=1e-9)
-    # Which of several objects a wrong detection is corrected to, and so a little of Cls and Loc,
-    # is not defined where objects overlap.
+    # Where objects overlap, it is not defined to which of them a wrong detection is corrected, which
+    # changes Cls and Loc slightly.
     for error in ERRORS:
         tolerance = 5e-3 if error in ('Cls', 'Loc') else 1e-9
         assert costs['all'][error] == pytest.approx(want['delta_ap'][error], abs=tolerance), error
 
 
 @pytest.mark.parametrize('group', ['base', 'novel'])
-def test_average_precision_equals_the_evaluators(group: str):
+def test_average_precision_equals_that_of_the_evaluator(group: str):
     data, detections = make_world(np.random.default_rng(2))
     truth = GroundTruth(data, CATEGORIES)
     costs, _ = error_costs(match(truth, detections))
@@ -45,8 +45,8 @@ def test_average_precision_equals_the_evaluators(group: str):
     assert costs[group]['AP50'] == pytest.approx(want, abs=1e-9)
 
 
-def test_average_precision_by_hand():
-    """Right, wrong, right of two objects: precision 1 up to recall 0.5, then 2/3."""
+def test_average_precision_of_three_detections():
+    """True, false, true positive of two objects: the precision is 1 up to recall 0.5, then 2/3."""
     got = average_precisions(
         np.zeros(3, int), np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), np.array([2, 0])
     )

@@ -1,4 +1,4 @@
-"""From a detector to its dump to metrics: the search must see what a test sees."""
+"""The search on the records of a detector gives the metrics of a test of the detector."""
 
 import json
 import pathlib
@@ -31,12 +31,12 @@ POINT = 0.05 / 100  # the tolerance, in AP
 def detect(case):
     loader = build_val_loader(case.dataset, case.config.validator.dataloader, ALONE)
     results = predict(case.detector, loader, ALONE)
-    return [r[0] if isinstance(r, tuple) else r for r in results]  # masks are not judged
+    return [r[0] if isinstance(r, tuple) else r for r in results]  # masks are not evaluated
 
 
 @pytest.fixture(params=['oadp_ov_coco', pytest.param('oadp_ov_lvis', marks=pytest.mark.slow)])
 def case(request, thin, golden, tmp_path):
-    """A detector with the recorded weights, on images whose objects are some of what it detects.
+    """A detector with the recorded weights, on images whose objects are some of its detections.
 
     Its weights are random, so the true objects would give an AP of 0 under any setting.
     """
@@ -69,7 +69,7 @@ def case(request, thin, golden, tmp_path):
 
 
 def make_objects(case) -> list[dict]:
-    """Some detections, best and middling, shifted a little."""
+    """Return some detections with high and medium scores, slightly shifted."""
     rng = np.random.default_rng(0)
     annotations = []
     for info, result in zip(case.dataset.data_infos, case.results, strict=True):
@@ -100,9 +100,9 @@ def test_search_reproduces_the_test(case):
     figures = {}
     for parameters in (FusionParameters(), CHANGED):
         got = search.evaluate(parameters)
-        case.detector.roi_head.fusion = parameters  # what `oadp.dp.test --fusion` does
+        case.detector.roi_head.fusion = parameters  # as `oadp.dp.test --fusion` does
         want = case.dataset.evaluate(detect(case), metric=['bbox'])
-        # lvis's own summary is rounded to three digits
+        # the summary of lvis-api is rounded to three digits
         rounding = 5e-4 if 'lvis' in case.checkpoint.name else 0
         assert got == pytest.approx({k: float(want[k]) for k in got}, abs=POINT + rounding)
         figures[parameters] = got[objective]
@@ -125,7 +125,7 @@ def test_resumes(case):
     assert {name for name in first if first[name] != second[name]} == {removed}
 
     assert Dump(case.dump).meta.categories == get_categories(case.config.categories)
-    case.config.model.roi_head.fusion = dict(objectness_gamma=0.5)  # comes after the records
+    case.config.model.roi_head.fusion = dict(objectness_gamma=0.5)  # applied after the records
     case.config.model.distiller = None
     dump()
 
@@ -144,12 +144,12 @@ def test_a_dump_of_another_detector_is_not_resumed(case, change: str, tmp_path: 
         classifier.scaler.val = 0.02
     else:
         prompts.write_bytes(prompts.read_bytes() + b'0')
-    with pytest.raises(ValueError, match='dump of something else.*source'):
+    with pytest.raises(ValueError, match='records of another run.*source'):
         dump_dataset(case.detector, case.config, case.checkpoint, case.dataset, case.dump, ALONE)
 
 
 @pytest.mark.parametrize('case', ['oadp_ov_coco'], indirect=True)
-def test_dry_run_stays_apart(case, monkeypatch):
+def test_dry_run_writes_to_its_own_folder(case, monkeypatch):
     monkeypatch.setenv('DRY_RUN', 'True')
     dump_dataset(case.detector, case.config, case.checkpoint, case.dataset, case.dump, ALONE)
     assert not (case.dump / 'meta.json').exists()
@@ -159,7 +159,7 @@ def test_dry_run_stays_apart(case, monkeypatch):
 
 
 @pytest.mark.parametrize('case', ['oadp_ov_coco'], indirect=True)
-def test_detector_without_object_head_is_refused(case):
+def test_detector_without_object_head_is_an_error(case):
     case.detector.roi_head._object_head = None
     with pytest.raises(ValueError, match='no object head'):
         dump_dataset(case.detector, case.config, case.checkpoint, case.dataset, case.dump, ALONE)

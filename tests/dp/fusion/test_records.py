@@ -1,4 +1,4 @@
-"""The dump's format: what is written comes back, and what is wrong is refused."""
+"""Records are read as they are written, and invalid ones are an error."""
 
 import json
 import multiprocessing
@@ -20,7 +20,7 @@ META = DumpMeta(
 
 
 def some_record(n: int = 20, seed: int = 0, temperature: float = 0.01) -> Record:
-    """Cosines over a temperature, as the classifiers give them: logits up to 100."""
+    """Return logits up to 100, cosine similarities divided by a temperature as in the classifiers."""
     generator = torch.Generator().manual_seed(seed)
     corners = 500 * torch.rand(n, 2, 2, generator=generator)
     boxes = torch.cat([corners.amin(1), corners.amax(1)], 1)
@@ -44,8 +44,8 @@ def test_round_trip(tmp_path):
     assert (found.object_logits[:, -1] == -torch.inf).all()
 
 
-def test_half_precision_costs_no_probability(tmp_path):
-    # Plain fp16 of a logit near 100 is off by up to 1/32, three per cent of the probability.
+def test_half_precision_keeps_the_probabilities(tmp_path):
+    # The error of fp16 for a logit near 100 is up to 1/32, which is 3 % of the probability.
     record = some_record(n=500)
     DumpWriter(tmp_path, META).write(1, record)
     found = Dump(tmp_path).read(1)
@@ -69,14 +69,14 @@ def test_image_without_rois(tmp_path):
     assert [t.shape for t in Dump(tmp_path).read(7)] == [(0, 4), (0, 6), (0, 6), (0,)]
 
 
-def test_stated_size_is_the_files(tmp_path):
+def test_size_of_a_file_is_the_documented_one(tmp_path):
     DumpWriter(tmp_path, META).write(7, some_record(n=1000))
     size = (tmp_path / '000000000007.npy').stat().st_size
     assert record_type(5).itemsize == 4 * 4 + 4 + 2 * 4 + 2 * 6 * 2
     assert 0 < size - 1000 * record_type(5).itemsize < 1024
 
 
-def test_resumes_and_leaves_no_trace_of_a_failed_write(tmp_path, monkeypatch):
+def test_resume_after_a_failed_write(tmp_path, monkeypatch):
     writer = DumpWriter(tmp_path, META)
     writer.write(3, some_record())
 
@@ -110,14 +110,14 @@ def test_two_processes_share_a_folder(tmp_path):
     assert torch.equal(dump.read(17).boxes, some_record(seed=17).boxes)
 
 
-def test_refuses_to_mix_dumps(tmp_path):
+def test_dumps_cannot_be_mixed(tmp_path):
     DumpWriter(tmp_path, META)
     other = DumpMeta(CATEGORIES, META.nms, META.dataset, dict(checkpoint='b.pth'))
     with pytest.raises(ValueError, match=r'source.*a\.pth.*b\.pth.*DUMP to another'):
         DumpWriter(tmp_path, other)
 
 
-def test_writer_names_wrong_shapes_and_numbers(tmp_path):
+def test_invalid_shapes_and_values_are_not_written(tmp_path):
     writer = DumpWriter(tmp_path, META)
     record = some_record()
     with pytest.raises(ValueError, match=r'image 1: .*\(20, 6\).*\(20, 5\)'):
@@ -135,7 +135,7 @@ def test_writer_names_wrong_shapes_and_numbers(tmp_path):
         (np.zeros(3, record_type(9)), 'expected .* of 5 categories'),
     ],
 )
-def test_reader_names_broken_files(tmp_path, content, message):
+def test_damaged_files_are_named(tmp_path, content, message):
     DumpWriter(tmp_path, META)
     path = tmp_path / '000000000001.npy'
     path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
@@ -143,7 +143,7 @@ def test_reader_names_broken_files(tmp_path, content, message):
         Dump(tmp_path).read(1)
 
 
-def test_reader_says_what_is_missing(tmp_path):
+def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'meta.json.*DUMP=.*oadp\.dp\.test'):
         Dump(tmp_path)
     DumpWriter(tmp_path, META)
@@ -151,5 +151,5 @@ def test_reader_says_what_is_missing(tmp_path):
         Dump(tmp_path).read(2)
     path = tmp_path / 'meta.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), 'version': 0}))
-    with pytest.raises(ValueError, match='version 0; this program reads 1'):
+    with pytest.raises(ValueError, match='expected format version 1, found 0'):
         Dump(tmp_path)

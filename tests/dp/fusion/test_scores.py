@@ -1,4 +1,4 @@
-"""The fusion formula, against the specification's words computed in float64."""
+"""The fused scores are compared with the formula, computed in float64."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ INF = float('inf')
 
 
 def some_logits(n: int = 50, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two heads' logits; the object head's background is −∞, as in the detector."""
+    """Return the logits of two heads; the background of the object head is −∞, as in the detector."""
     generator = torch.Generator().manual_seed(seed)
     bbox_logits, object_logits = 4 * torch.randn(2, n, len(IS_BASE) + 1, generator=generator)
     object_logits[:, -1] = -INF
@@ -21,7 +21,7 @@ def some_logits(n: int = 50, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def by_the_book(bbox_logits, object_logits, p, objectness=None):
-    """The formula class by class, in float64."""
+    """Compute the formula class by class, in float64."""
     scores = []
     x, y = bbox_logits.double().clone(), object_logits.double().clone()
     for i, base in enumerate(IS_BASE.tolist()):
@@ -41,7 +41,7 @@ def by_the_book(bbox_logits, object_logits, p, objectness=None):
     return scores, 1 - scores.sum(1)
 
 
-def test_default_setting_is_the_papers():
+def test_default_parameters_are_those_of_the_paper():
     bbox_logits, object_logits = some_logits()
     p, q = bbox_logits.double().softmax(1), object_logits.double().softmax(1)
     expected = torch.where(IS_BASE, p[:, :-1] ** (2 / 3) * q[:, :-1] ** (1 / 3), 0)
@@ -55,7 +55,7 @@ def test_default_setting_is_the_papers():
     torch.testing.assert_close(scores[:, -1].double(), background, rtol=0, atol=1e-6)
 
 
-def test_any_setting_follows_the_formula():
+def test_parameters_follow_the_formula():
     bbox_logits, object_logits = some_logits(seed=1)
     objectness = torch.rand(len(bbox_logits), generator=torch.Generator().manual_seed(2))
     parameters = FusionParameters(0.3, 1.4, 0.7, 1.1, 0.25, 0.8, 0.45, 0.65, 0.9)
@@ -65,8 +65,8 @@ def test_any_setting_follows_the_formula():
 
 
 def test_background_never_falls_below_zero():
-    # The box head at 2 to 1 for a base class, the object head at 2 to 1 for a novel one: the base
-    # and the novel class get (2/3)^(2/3) (1/3)^(1/3) = 0.529 each.
+    # The box head prefers the base class by 2 to 1, the object head the novel class: the scores of
+    # both classes are (2/3)^(2/3) (1/3)^(1/3) = 0.529.
     bbox_logits = torch.full((1, len(IS_BASE) + 1), -30.0)
     object_logits = bbox_logits.clone()
     bbox_logits[0, [0, 4]] = torch.tensor([2.0, 1.0]).log()
@@ -79,7 +79,7 @@ def test_background_never_falls_below_zero():
 
 
 @pytest.mark.parametrize('name', sorted(RANGES))
-def test_every_parameter_counts(name):
+def test_every_parameter_has_an_effect(name):
     bbox_logits, object_logits = some_logits(seed=3)
     objectness = torch.linspace(0, 1, len(bbox_logits))
     changed = dataclasses.replace(FusionParameters(), **{name: RANGES[name][1]})
@@ -90,7 +90,7 @@ def test_every_parameter_counts(name):
 
 
 @pytest.mark.parametrize('head', [0, 1])
-def test_zero_exponent_leaves_a_head_out_even_where_its_logit_is_minus_infinity(head):
+def test_zero_exponent_ignores_a_head_with_infinite_logits(head):
     logits = some_logits(seed=4)
     logits[head][:, 5] = -INF
     names = ('bbox', 'object')
@@ -113,7 +113,7 @@ def test_half_precision_and_no_rois():
     assert fuse_scores(bbox_logits[:0], object_logits[:0], IS_BASE).shape == (0, 8)
 
 
-def test_faults_are_named():
+def test_errors():
     bbox_logits, object_logits = some_logits()
     with pytest.raises(ValueError, match=r'\(n, 8\).*\(50, 7\)'):
         fuse_scores(bbox_logits[:, 1:], object_logits, IS_BASE)

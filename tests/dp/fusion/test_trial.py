@@ -1,4 +1,4 @@
-"""The search's evaluation against the detector's own way: mmdet's NMS and the data set's metrics."""
+"""The search is compared with the detector: mmdet's NMS and the metrics of the dataset."""
 
 import json
 
@@ -27,7 +27,7 @@ def search(fusion_world):
 
 
 @pytest.mark.parametrize('parameters', [FusionParameters(), CHANGED])
-def test_equals_the_detectors_way(fusion_world, search, parameters):
+def test_equals_the_detector(fusion_world, search, parameters):
     dump = Dump(fusion_world.dump)
     results = []
     for image_id in dump.image_ids():
@@ -49,11 +49,11 @@ def test_equals_the_detectors_way(fusion_world, search, parameters):
 def test_setting_changes_the_result(search):
     default, changed = search.evaluate(FusionParameters()), search.evaluate(CHANGED)
     name = 'COCO_3_bbox_mAP_50'
-    # The made-up object head knows novel classes better: heeding it less must cost.
+    # The simulated object head is more accurate on novel classes, so a lower weight reduces the AP.
     assert default[name] - changed[name] > 0.05
 
 
-def test_intermediate_results_are_of_the_first_images(fusion_world, search):
+def test_intermediate_results_are_on_the_first_images(fusion_world, search):
     name, reports = 'COCO_3_bbox_mAP_50', []
     final = search.evaluate(FusionParameters(), [name], (name, reports.append))
     dump = Dump(fusion_world.dump)
@@ -63,7 +63,7 @@ def test_intermediate_results_are_of_the_first_images(fusion_world, search):
     assert final == {name: search.evaluate(FusionParameters())[name]}
 
 
-def test_missing_records_are_named(tmp_path):
+def test_missing_records_are_listed(tmp_path):
     fusion_world = make_fusion_world(tmp_path, num_images=6, skip=(20, 50))
     ground_truth = GroundTruth(fusion_world.ann_file, CATEGORIES)
     with pytest.raises(FileNotFoundError, match=r'2 of 6 images, such as \[20, 50\]; run DUMP='):
@@ -94,7 +94,7 @@ def test_images_from_a_file(tmp_path, text):
         ('', ValueError, 'none of 10 images'),
     ],
 )
-def test_bad_choices_are_named(tmp_path, text, error, message):
+def test_invalid_choices(tmp_path, text, error, message):
     path = tmp_path / 'ids.txt'
     if text is not None:
         path.write_text(text)

@@ -11,7 +11,7 @@ CATEGORIES = Categories(bases=('cat', 'dog'), novels=('fox',))
 
 @pytest.fixture
 def prompts(tmp_path):
-    """Names in another order than the categories', and one more."""
+    """The names have another order than the categories, and there is an additional one."""
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(4, 5, generator=generator)
     path = tmp_path / 'prompts.pth'
@@ -28,7 +28,7 @@ def prompts(tmp_path):
 
 
 def similarities(classifier, x, prompts):
-    """Independently: NumPy, in double precision."""
+    """Compute the logits independently with NumPy, in double precision."""
     weight, bias = (p.detach().double().numpy() for p in classifier._linear.parameters())
     student = x.double().numpy() @ weight.T + bias
     student /= np.linalg.norm(student, axis=1, keepdims=True)
@@ -68,7 +68,7 @@ def test_logits_at_inference(prompts, kind, kwargs, expected, out_features):
     )
 
 
-def test_novel_columns_are_hidden_in_training_alone(prompts):
+def test_novel_categories_are_masked_in_training_only(prompts):
     classifier = make(ViLDClassifier, prompts, 4, scaler=dict(train=0.25, val=0.5))
     x = torch.randn(7, 6)
     logits = classifier(x)
@@ -99,7 +99,7 @@ def test_logits_are_float32_under_autocast(prompts):
     np.testing.assert_allclose(logits[:, :3].detach(), exact.detach(), rtol=1e-5, atol=1e-4)
 
 
-def test_is_built_by_name_for_mmdet(prompts):
+def test_mmdet_builds_it_by_name(prompts):
     config = dict(type='ViLDClassifier', prompts=str(prompts), categories=CATEGORIES)
     classifier = build_linear_layer(config, in_features=6, out_features=4)
     assert isinstance(classifier, ViLDClassifier)
@@ -119,12 +119,12 @@ def test_other_embeddings(prompts):
     torch.testing.assert_close(new[:, 0], old[:, 1])  # dog
     torch.testing.assert_close(new[:, -1], old[:, -1])  # background
     assert torch.isneginf(classifier.train()(x)[:, 1]).all()
-    assert before is not classifier._embeddings and len(before) == 3  # a view of it is left alone
+    assert before is not classifier._embeddings and len(before) == 3  # a view of it is not modified
     with pytest.raises(ValueError, match=r'\(3, 5\).*found \(2, 5\)'):
         classifier.set_embeddings(['a', 'b', 'c'], rows, torch.ones(3, dtype=torch.bool))
 
 
-def test_wrong_arguments(prompts):
+def test_invalid_arguments(prompts):
     with pytest.raises(ValueError, match='out_features=5: expected 3.*or 4'):
         make(BaseClassifier, prompts, 5)
     for scaler in (dict(train=1.0), dict(train=1.0, val=0.0)):
@@ -142,7 +142,7 @@ def test_wrong_arguments(prompts):
     ],
     ids=['names missing', 'counts differ', 'key missing', 'a tensor'],
 )
-def test_bad_prompt_files(tmp_path, content, match):
+def test_invalid_prompt_files(tmp_path, content, match):
     torch.save(content, tmp_path / 'bad.pth')
     with pytest.raises(ValueError, match=match):
         load_prompts(tmp_path / 'bad.pth', CATEGORIES.all_)

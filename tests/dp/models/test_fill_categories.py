@@ -14,7 +14,7 @@ def prompts(tmp_path):
     return str(path)
 
 
-def test_fills_in_what_is_left_open(prompts):
+def test_missing_values_are_filled_in(prompts):
     config = dict(
         bbox_head=dict(
             num_classes=None, cls_predictor_cfg=dict(type='ViLDClassifier', prompts=prompts)
@@ -32,7 +32,7 @@ def test_fills_in_what_is_left_open(prompts):
     assert 'categories' not in config['bbox_head']['cls_predictor_cfg']
 
 
-def test_lists_all_faults(tmp_path, prompts):
+def test_all_errors_are_listed(tmp_path, prompts):
     torch.save(dict(names=['cat'], embeddings=torch.ones(1, 3)), tmp_path / 'few.pth')
     config = dict(
         bbox_head=dict(
@@ -45,7 +45,7 @@ def test_lists_all_faults(tmp_path, prompts):
     with pytest.raises(ValueError) as e:
         bind_categories(config, CATEGORIES)
     for fault in (
-        'bbox_head.num_classes is 80, and there are 3 categories',
+        'bbox_head.num_classes is 80, expected 3, the number of categories',
         "few.pth: no embedding for 2 of 3 categories: ['dog', 'fox']",
         'none.pth: no such prompt file',
         'block_head.cls_predictor_cfg.prompts is missing',
@@ -53,7 +53,7 @@ def test_lists_all_faults(tmp_path, prompts):
         assert fault in str(e.value)
 
 
-def test_missing_files_are_missing_files():
+def test_missing_prompt_files():
     classifier = dict(type='Classifier', prompts='none.pth')
     config = dict(a=dict(cls_predictor_cfg=classifier), b=dict(cls_predictor_cfg=classifier))
     with pytest.raises(FileNotFoundError) as e:

@@ -18,7 +18,7 @@ def test_asymmetric_loss_takes_logits():
             clip=0.1,
         )
     )
-    # By the formula, element by element.
+    # Compute the formula element by element.
     total = 0.0
     for x, y in zip(logits.flatten().tolist(), targets.flatten().tolist(), strict=True):
         p = 1 / (1 + np.exp(-x))
@@ -27,8 +27,8 @@ def test_asymmetric_loss_takes_logits():
     assert loss(logits, targets).item() == pytest.approx(0.5 * total / 6, rel=1e-5)
 
 
-def test_asymmetric_loss_where_a_category_is_left_out():
-    """A label whose logit is −∞ costs −log ε, and has no gradient."""
+def test_asymmetric_loss_of_an_excluded_category():
+    """A positive label with a logit of −∞ has a loss of −log ε and no gradient."""
     logits = torch.tensor([[-torch.inf, 1.0]], requires_grad=True)
     loss = build_loss(dict(type='AsymmetricLoss'))(logits, torch.tensor([[True, True]]))
     loss.backward()
@@ -59,5 +59,5 @@ def test_weight_warms_up():
     assert set(loss.state_dict()) == {'_weight._steps'}
 
 
-def test_names_are_todds():
+def test_losses_are_registered_in_todd():
     assert {'AsymmetricLoss', 'RKDLoss'} <= set(LossRegistry)
