@@ -116,7 +116,7 @@ def test_load_from(whole_run: pathlib.Path, here):
 
 
 def test_missing_initial_checkpoint(here):
-    with pytest.raises(FileNotFoundError, match='Pretrained Models'):
+    with pytest.raises(FileNotFoundError, match='Pretrained models'):
         train.main(['x', 'ov_coco.py', '--override', '.trainer.load_from::pretrained/soco.pth'])
 
 

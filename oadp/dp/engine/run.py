@@ -195,7 +195,7 @@ def _check_pretrained(model: nn.Module, logger: logging.Logger) -> None:
             raise FileNotFoundError(
                 f'{path}: no such file, and {type(module).__name__} is initialized from it (init_cfg); '
                 "python -m oadp.pretrained resnet50 downloads torchvision's; for others, see the "
-                'README, "Pretrained Models"'
+                'README, "Pretrained models"'
             )
         logger.warning('%s: no such file; this dry run starts from random weights', path)
         module.init_cfg = None
@@ -212,7 +212,7 @@ def _load_initial(model: nn.Module, trainer: Mapping[str, Any], logger: logging.
     else:
         raise FileNotFoundError(
             f"{path}: no such checkpoint to start from; for SoCo's, see the README, "
-            '"Pretrained Models"; one under work_dirs is the result of another training run; '
+            '"Pretrained models"; one under work_dirs is the result of another training run; '
             '--override .trainer.load_from:None starts from random weights'
         )
 
