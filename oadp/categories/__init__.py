@@ -10,8 +10,9 @@ __all__ = ['Categories', 'get_categories']
 import collections
 import dataclasses
 import functools
-import json
 import pathlib
+
+from oadp.utils.json_text import read_json
 
 _FOLDER = pathlib.Path(__file__).parent
 
@@ -87,10 +88,7 @@ def get_categories(name: str) -> Categories:
 
 
 def _read(path: pathlib.Path) -> Categories:
-    try:
-        data = json.loads(path.read_text(encoding='utf-8'))
-    except json.JSONDecodeError as e:
-        raise ValueError(f'{path}: not a JSON file ({e})') from e
+    data = read_json(path)
     if not isinstance(data, dict) or not all(
         isinstance(data.get(k), list) for k in ('bases', 'novels')
     ):

@@ -14,6 +14,7 @@ from oadp.compat import load_pickled_arrays
 from oadp.dp.evaluation.detections import Detections
 from oadp.dp.evaluation.ground_truth import GroundTruth
 from oadp.utils.files import atomic_write
+from oadp.utils.json_text import read_json
 
 _ADVICE = 'expected what python -m oadp.dp.test … --out FILE.pkl or --out FILE.json writes'
 
@@ -98,9 +99,9 @@ def _from_rows(path: pathlib.Path, truth: GroundTruth) -> Detections:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; {_ADVICE}')
     try:
-        rows = json.loads(path.read_text(encoding='utf-8'))
+        rows = read_json(path)
     except ValueError as e:
-        raise ValueError(f'{path}: not JSON ({e}); {_ADVICE}') from e
+        raise ValueError(f'{e}; {_ADVICE}') from e
     if not isinstance(rows, list):
         raise ValueError(
             f'{path}: found a JSON {type(rows).__name__}, not a list of detections; {_ADVICE} '
