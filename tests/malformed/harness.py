@@ -172,6 +172,10 @@ def _main(command: str) -> Callable[[list[str]], Any]:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module.main
+    if command == 'from_pretrained':  # no command of its own, but what its folder is for
+        from oadp import Detector
+
+        return lambda argv: Detector.from_pretrained(argv[0]) and None
     if command.startswith('oake.'):
         kind = command.removeprefix('oake.')
         return lambda argv: importlib.import_module('oadp.oake.arguments').main(kind, argv)

@@ -1,9 +1,9 @@
-"""Run commands on malformed inputs of all kinds: ``PYTHONPATH=.:tests python -m malformed.run [WORD]``.
+"""Run commands on malformed inputs of all kinds: ``PYTHONPATH=.:tests python -m malformed.run [WORD …]``.
 
 Prints each input that has not the expected outcome, and a line that counts tracebacks (an error that
 only a programmer can read), silent losses (no error, another one than the cause, or wrong outputs)
-and unsafe runs (crashes, hangs, memory, files that changed, code of a file that ran). With WORD: only
-the inputs whose id contains it.
+and unsafe runs (crashes, hangs, memory, files that changed, code of a file that ran). With WORDs:
+only the inputs whose id contains one of them.
 """
 
 __all__ = ['CASES', 'run_all', 'summary']
@@ -75,9 +75,9 @@ def summary(num: int, failed: dict[str, tuple[str, str]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('word', nargs='?', default='', help='run the inputs whose id contains it')
-    word = parser.parse_args().word
-    cases = [case for case in CASES if word in case.id]
+    parser.add_argument('words', nargs='*', help='run the inputs whose id contains one of them')
+    words = parser.parse_args().words or ['']
+    cases = [case for case in CASES if any(word in case.id for word in words)]
     with tempfile.TemporaryDirectory() as folder:
         failed = run_all(pathlib.Path(folder), cases)
     print(summary(len(cases), failed))

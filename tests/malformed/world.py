@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import pickle
+import shutil
 
 import numpy as np
 import torch
@@ -81,6 +82,7 @@ def _write() -> None:
         in_fork('dp.test', ['ov_coco.py', 'w.pth', '--out', f'results.{suffix}'], here)
     in_fork('dp.test', ['ov_coco.py', 'w.pth'], here, DUMP='dump')
     in_fork('bundle', ['ov_coco.py', 'w.pth', 'bundle'], here)
+    shutil.rmtree('work_dirs')
     in_fork('features', ['pack', 'oake/globals/val', 'packed/val.lmdb'], here)
 
 
