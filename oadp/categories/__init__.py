@@ -5,12 +5,14 @@ beside this module; a user's own is a file of the same form, given by its path w
 is accepted (configs, commands, Python).
 """
 
-__all__ = ['Categories', 'get_categories']
+__all__ = ['Categories', 'config_categories', 'get_categories']
 
 import collections
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from oadp.utils.json_text import read_json
 
@@ -85,6 +87,22 @@ def get_categories(name: str) -> Categories:
         )
     # Not cached: a user's file may change while a notebook is open.
     return _read(path)
+
+
+def config_categories(config: Mapping[str, Any]) -> Categories:
+    """Look up the category set that a whole config names.
+
+    Raises:
+        ValueError: the config names none; else as ``get_categories``.
+        FileNotFoundError: see ``get_categories``.
+    """
+    name = config.get('categories')
+    if not isinstance(name, str):
+        raise ValueError(
+            f"the config has no 'categories' (found {name!r:.80}); expected 'coco', 'lvis' or the "
+            'path of a JSON file'
+        )
+    return get_categories(name)
 
 
 def _read(path: pathlib.Path) -> Categories:

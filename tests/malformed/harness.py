@@ -129,7 +129,7 @@ def _stat(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
     for root, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(root, name)
-            if os.path.isfile(path) and name != '..before':
+            if os.path.isfile(path) and name not in ('..before', 'lock.mdb'):
                 stat = os.stat(path)
                 found[os.path.relpath(path, folder)] = (stat.st_size, stat.st_mtime_ns)
     return found
@@ -161,7 +161,10 @@ def run_command(command: str, argv: Sequence[str]) -> int:
     try:
         run(f'oadp.{command}', lambda: _main(command)(list(argv)))
     except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
+        if isinstance(error.code, str):  # Python prints it
+            print(error.code, file=sys.stderr)
+            return 1
+        return error.code or 0
 
 
 def _main(command: str) -> Callable[[list[str]], Any]:

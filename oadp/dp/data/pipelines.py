@@ -67,6 +67,7 @@ class _Source:
             paths = [root / name for name in ([names] if isinstance(names, str) else names)]
         self._stores = [open_store(path, kind) for path in paths]
         self._dry_run = runtime.dry_run()
+        self._dimension: int | None = None  # of the first record
 
     def has(self, image_id: int) -> bool:
         """Return whether an image has features."""
@@ -75,12 +76,24 @@ class _Source:
     def read(self, image_id: int) -> Record:
         for store in self._stores:
             if image_id in store:
-                return store.read(image_id)
+                record = store.read(image_id)
+                self._check_dimension(record, store.describe(image_id))
+                return record
         if self._dry_run:
             for store in self._stand_ins():
                 for other_id in store.ids()[:1]:
                     return store.read(other_id)
         raise self._stores[0].missing_error(image_id)
+
+    def _check_dimension(self, record: Record, name: str) -> None:
+        embeddings = record['embeddings'] if isinstance(record, Mapping) else record
+        dimension = embeddings.shape[-1]
+        self._dimension = self._dimension or dimension
+        if dimension != self._dimension:
+            raise ValueError(
+                f'{name}: embeddings of {dimension} numbers, and those read before have '
+                f'{self._dimension}; extract all of them with one CLIP'
+            )
 
     def _stand_ins(self) -> Iterator[Store]:
         """What may hold another image's record; extraction in ``DRY_RUN`` writes to its own place."""

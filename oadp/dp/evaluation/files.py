@@ -72,7 +72,7 @@ def read_results(path: pathlib.Path, truth: GroundTruth) -> Detections:
         ValueError: another format, other images or categories; the message says what was found.
     """
     if path.suffix == '.json':
-        return _from_rows(path, truth)
+        return _finite(path, _from_rows(path, truth))
     results = load_pickled_arrays(path)
     image_ids = truth.images_in_file_order
     if not isinstance(results, list) or len(results) != len(image_ids):
@@ -92,7 +92,17 @@ def read_results(path: pathlib.Path, truth: GroundTruth) -> Detections:
                 f'{path}: result {i} is not a list of {num_all} arrays (n, 5), one a category of '
                 f'the config; {_ADVICE}'
             )
-    return Detections.from_results(image_ids, results)
+    return _finite(path, Detections.from_results(image_ids, results))
+
+
+def _finite(path: pathlib.Path, detections: Detections) -> Detections:
+    faulty = ~(np.isfinite(detections.boxes).all(axis=1) & np.isfinite(detections.scores))
+    if faulty.any():
+        raise ValueError(
+            f'{path}: NaN or infinity in {faulty.sum()} boxes or scores, such as of image '
+            f'{detections.image_ids[faulty][0]}; evaluate a checkpoint whose weights are finite'
+        )
+    return detections
 
 
 def _from_rows(path: pathlib.Path, truth: GroundTruth) -> Detections:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import hotcoco
 import numpy as np
 
-from oadp.categories import Categories, get_categories
+from oadp.categories import Categories, config_categories
 from oadp.data.annotations.checks import read_annotations
 from oadp.dp.evaluation.annotations import read_objects, select_images
 from oadp.dp.evaluation.detections import Detections
@@ -30,6 +30,7 @@ from oadp.dp.evaluation.metrics import (
     labels_of_metrics,
     lvis_metrics,
 )
+from oadp.utils.config import section
 
 Metric = Literal['bbox', 'segm']
 
@@ -98,8 +99,10 @@ class GroundTruth:
             config: of it, ``categories`` and ``validator.dataloader.dataset`` are read.
             image_ids: judge these images alone; None means all.
         """
-        dataset = config['validator']['dataloader']['dataset']
-        categories = get_categories(config['categories'])
+        dataset = section(config, '.validator.dataloader.dataset')
+        if missing := [k for k in ('ann_file', 'type') if k not in dataset]:
+            raise ValueError(f'.validator.dataloader.dataset of the config has no {missing}')
+        categories = config_categories(config)
         return cls(dataset['ann_file'], categories, dataset['type'] == 'OV_LVIS', image_ids)
 
     def __getstate__(self) -> dict[str, Any]:
