@@ -67,7 +67,6 @@ class _Source:
             paths = [root / name for name in ([names] if isinstance(names, str) else names)]
         self._stores = [open_store(path, kind) for path in paths]
         self._dry_run = runtime.dry_run()
-        self._dimension: int | None = None  # of the first record
 
     def has(self, image_id: int) -> bool:
         """Return whether an image has features."""
@@ -76,24 +75,12 @@ class _Source:
     def read(self, image_id: int) -> Record:
         for store in self._stores:
             if image_id in store:
-                record = store.read(image_id)
-                self._check_dimension(record, store.describe(image_id))
-                return record
+                return store.read(image_id)
         if self._dry_run:
             for store in self._stand_ins():
                 for other_id in store.ids()[:1]:
                     return store.read(other_id)
         raise self._stores[0].missing_error(image_id)
-
-    def _check_dimension(self, record: Record, name: str) -> None:
-        embeddings = record['embeddings'] if isinstance(record, Mapping) else record
-        dimension = embeddings.shape[-1]
-        self._dimension = self._dimension or dimension
-        if dimension != self._dimension:
-            raise ValueError(
-                f'{name}: embeddings of {dimension} numbers, and those read before have '
-                f'{self._dimension}; extract all of them with one CLIP'
-            )
 
     def _stand_ins(self) -> Iterator[Store]:
         """What may hold another image's record; extraction in ``DRY_RUN`` writes to its own place."""
@@ -241,6 +228,7 @@ class LoadCLIPFeatures:
             for kind, location in locations.items()
             if location is not None
         }
+        self._dimension: int | None = None  # of the first embedding that was read
 
     @property
     def sources(self) -> dict[Kind, _Source]:
@@ -255,8 +243,19 @@ class LoadCLIPFeatures:
             )
         for kind, source in self._sources.items():
             record = source.read(results['img_info']['id'])
+            self._check_dimension(kind, record, results['img_info']['id'])
             getattr(self, f'_add_{kind}')(results, record)
         return results
+
+    def _check_dimension(self, kind: Kind, record: Record, image_id: int) -> None:
+        embeddings = record['embeddings'] if isinstance(record, Mapping) else record
+        dimension = embeddings.shape[-1]
+        self._dimension = self._dimension or dimension
+        if dimension != self._dimension:
+            raise ValueError(
+                f'the {kind} features of image {image_id} have {dimension} numbers, and those that '
+                f'were read before have {self._dimension}; extract all of them with one CLIP'
+            )
 
     def _add_globals(self, results: dict[str, Any], record: Tensor) -> None:
         results['clip_global'] = record
