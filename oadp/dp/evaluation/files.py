@@ -120,6 +120,8 @@ def _from_rows(path: pathlib.Path, truth: GroundTruth) -> Detections:
     labels = {category_id: label for label, category_id in enumerate(truth.category_ids)}
     known = set(truth.image_ids)
     try:
+        if any(len(row['bbox']) != 4 for row in rows):
+            raise ValueError('a bbox that is not four numbers')
         image_ids = [row['image_id'] for row in rows]
         columns = (
             np.array(image_ids, np.int64),
