@@ -83,11 +83,21 @@ def load_regions(args: argparse.Namespace, truth: 'GroundTruth') -> 'dict[int, n
         ValueError: another format, or other images.
     """
     if args.proposals is not None:
+        import numpy as np
+
         from oadp.data.proposals import load_proposals
 
         sizes = truth.sizes_wh()
         ids = truth.images_in_file_order
-        return load_proposals(args.proposals, ids, [sizes[i] for i in ids], not args.file_order)
+        proposals = load_proposals(
+            args.proposals, ids, [sizes[i] for i in ids], not args.file_order
+        )
+        for image_id, boxes in proposals.items():
+            if not np.isfinite(boxes).all():
+                raise ValueError(
+                    f'{args.proposals}: NaN or infinity in proposals of image {image_id}'
+                )
+        return proposals
     if args.dump is not None:
         from oadp.dp.fusion.records import Dump
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ['image_folder', 'main']
 
+import argparse
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -58,6 +59,13 @@ def _test_pipeline(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     )
 
 
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'{text}: expected a whole number of at least 0')
+    return value
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = ArgumentParser(
         prog='python -m oadp.proposals',
@@ -76,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
         type=pathlib.Path,
         help='folder of the images; default: that of the same annotation file in the config',
     )
-    parser.add_argument('--workers', type=int, default=2, help='processes that load images')
+    parser.add_argument('--workers', type=_whole, default=2, help='processes that load images')
     args = parser.parse_args(arguments)
     inputs = (args.config, args.checkpoint, args.annotations)
     check_file('--out', args.out, ('.pkl', '.pickle'), inputs)

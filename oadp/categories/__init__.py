@@ -5,13 +5,16 @@ beside this module; a user's own is a file of the same form, given by its path w
 is accepted (configs, commands, Python).
 """
 
-__all__ = ['Categories', 'get_categories']
+__all__ = ['Categories', 'config_categories', 'get_categories']
 
 import collections
 import dataclasses
 import functools
-import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from oadp.utils.json_text import read_json
 
 _FOLDER = pathlib.Path(__file__).parent
 
@@ -86,11 +89,24 @@ def get_categories(name: str) -> Categories:
     return _read(path)
 
 
+def config_categories(config: Mapping[str, Any]) -> Categories:
+    """Look up the category set that a whole config names.
+
+    Raises:
+        ValueError: the config names none; else as ``get_categories``.
+        FileNotFoundError: see ``get_categories``.
+    """
+    name = config.get('categories')
+    if not isinstance(name, str):
+        raise ValueError(
+            f"the config has no 'categories' (found {name!r:.80}); expected 'coco', 'lvis' or the "
+            'path of a JSON file'
+        )
+    return get_categories(name)
+
+
 def _read(path: pathlib.Path) -> Categories:
-    try:
-        data = json.loads(path.read_text(encoding='utf-8'))
-    except json.JSONDecodeError as e:
-        raise ValueError(f'{path}: not a JSON file ({e})') from e
+    data = read_json(path)
     if not isinstance(data, dict) or not all(
         isinstance(data.get(k), list) for k in ('bases', 'novels')
     ):

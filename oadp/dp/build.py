@@ -12,10 +12,10 @@ from mmdet.models import DETECTORS
 from mmdet.models import build_detector as build_mmdet_detector
 from torch import nn
 
-from oadp.categories import get_categories
+from oadp.categories import config_categories
 from oadp.compat import sync_bn_to_bn
 from oadp.dp.models.detectors import ViLD
-from oadp.utils.config import to_plain
+from oadp.utils.config import section, to_plain
 
 
 def build_detector(config: Mapping[str, Any]) -> nn.Module:
@@ -34,9 +34,7 @@ def build_detector(config: Mapping[str, Any]) -> nn.Module:
             categories, or prompt files lack names; the message lists all faults of a kind.
         FileNotFoundError: prompt files are missing.
     """
-    if 'model' not in config:
-        raise ValueError(f"the config has no 'model'; it has {sorted(config)}")
-    model = to_plain(config['model'])
+    model = to_plain(section(config, '.model'))
     kind = DETECTORS.get(str(model.get('type')))
     if kind is None:
         raise ValueError(
@@ -45,9 +43,5 @@ def build_detector(config: Mapping[str, Any]) -> nn.Module:
     if not (torch.cuda.is_available() and dist.is_available() and dist.is_initialized()):
         model = sync_bn_to_bn(model)
     if issubclass(kind, ViLD):
-        if 'categories' not in config:
-            raise ValueError(
-                "the config has no 'categories'; expected 'coco', 'lvis' or the path of a JSON file"
-            )
-        model['categories'] = get_categories(config['categories'])
+        model['categories'] = config_categories(config)
     return build_mmdet_detector(ConfigDict(model))

@@ -22,6 +22,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from oadp.utils.json_text import read_json, read_text
+
 CONFIG = 'config.py'
 WEIGHTS = 'model.safetensors'
 VOCABULARY = 'vocabulary.json'
@@ -83,7 +85,7 @@ def write_bundle(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f'{folder}: there already; expected a new or an empty folder')
     licence = _existing(licence, 'licence')
-    values = None if metrics is None else _read_json(_existing(metrics, 'file of metrics'))
+    values = None if metrics is None else read_json(_existing(metrics, 'file of metrics'))
     detector = TorchDetector.load(config, checkpoint, device='cpu')
     state = {k: v.contiguous().clone() for k, v in detector._own.model.state_dict().items()}
     plain = to_plain(config)
@@ -123,8 +125,7 @@ def read_bundle(folder: str | os.PathLike) -> dict[str, Any]:
         ValueError: files that are not what was written, or a config that is more than literals.
     """
     folder = pathlib.Path(folder)
-    sums = _existing(folder / SUMS, 'bundle of oadp.bundle').read_text(encoding='utf-8')
-    listed = dict(reversed(line.split('  ', 1)) for line in sums.splitlines())
+    listed = _read_sums(_existing(folder / SUMS, 'bundle of oadp.bundle'))
     missing = [p for p in (*listed, CONFIG, WEIGHTS, VOCABULARY) if not (folder / p).is_file()]
     if missing:
         raise FileNotFoundError(f'{folder}: an incomplete bundle, without {sorted(set(missing))}')
@@ -142,12 +143,21 @@ def read_bundle(folder: str | os.PathLike) -> dict[str, Any]:
     return config
 
 
+def _read_sums(path: pathlib.Path) -> dict[str, str]:
+    """Read the digests of files, by name."""
+    rows = [line.split('  ', 1) for line in read_text(path).splitlines()]
+    wrong = [i for i, row in enumerate(rows, 1) if len(row) != 2]
+    if wrong:
+        raise ValueError(f'{path}, line {wrong[0]}: expected a digest, two spaces and a file name')
+    return {name: digest for digest, name in rows}
+
+
 def _read_literals(path: pathlib.Path) -> dict[str, Any]:
     """Read a config of assignments of literals. Nothing is run: the file may come from anyone."""
     try:
-        body = ast.parse(path.read_text(encoding='utf-8')).body
+        body = ast.parse(read_text(path)).body
         return {_name(line): ast.literal_eval(line.value) for line in body}
-    except (SyntaxError, ValueError, AttributeError) as e:
+    except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError) as e:
         raise ValueError(f'{path}: expected assignments of Python literals alone ({e})') from e
 
 
@@ -186,13 +196,6 @@ def _existing(path: str | os.PathLike, kind: str) -> pathlib.Path:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; expected a {kind}')
     return path
-
-
-def _read_json(path: pathlib.Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as e:
-        raise ValueError(f'{path}: not a JSON file ({e})') from e
 
 
 def _write(path: pathlib.Path, text: str) -> None:

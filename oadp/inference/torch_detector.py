@@ -26,11 +26,18 @@ from oadp.dp.models.detectors import ViLD
 from oadp.inference.detector import Detector, Found
 from oadp.inference.text_embedder import TextEmbedder
 from oadp.inference.vocabulary import PromptRows
-from oadp.utils.config import load_config, to_plain
+from oadp.utils.config import load_config, section, to_plain
 
 with quiet_imports():
     from mmdet.datasets import replace_ImageToTensor
     from mmdet.datasets.pipelines import Compose
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        return torch.device(name)
+    except RuntimeError as e:
+        raise ValueError(f'unknown device {name!r}; expected cpu, cuda or cuda:1') from e
 
 
 class TorchDetector(Detector):
@@ -71,7 +78,9 @@ class TorchDetector(Detector):
             config = load_config(config)
         if device is None:
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        device = _device(device)
         plain = to_plain(config)
+        section(plain, '.model')
         plain['model']['distiller'] = None  # It hooks modules for training alone.
         model = load_detector(plain, checkpoint, torch.device(device))
         if not isinstance(model, ViLD):

@@ -8,7 +8,7 @@ __all__ = ['main', 'train']
 import argparse
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oadp.categories import get_categories
@@ -18,7 +18,21 @@ from oadp.utils.config import OverrideAction, load_config, to_plain
 from oadp.utils.runtime import World
 
 DEFAULT_CONFIG = pathlib.Path('configs/prompts/ml_coco.py')
+_KEYS = (
+    *('categories', 'clip', 'out', 'train', 'val', 'num_workers', 'prompts', 'loss', 'optimizer'),
+    *('batch_size', 'epochs', 'seed', 'log_interval', 'checkpoint_interval'),
+)
 _PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not the training's
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    """Check that a config has all keys, and counts of at least 1."""
+    missing = [key for key in _KEYS if key not in config]
+    if missing:
+        raise ValueError(f'the config has no {missing}; expected the keys of {DEFAULT_CONFIG}')
+    for key in ('batch_size', 'epochs', 'log_interval', 'checkpoint_interval'):
+        if type(config[key]) is not int or config[key] < 1:
+            raise ValueError(f'{key} is {config[key]!r}; expected a whole number of at least 1')
 
 
 def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, float]]:
@@ -31,6 +45,7 @@ def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, f
     from oadp.prompts.multi_label import MultiLabelPrompts
     from oadp.prompts.multi_label_training import MultiLabelTraining, balance
 
+    _check(config)
     dry_run = runtime.dry_run()
     settings = {k: v for k, v in to_plain(config).items() if k not in _PATHS}
     if dry_run:
@@ -100,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             runtime.barrier()
         if world.is_main:
             runtime.get_logger(file=work_dir / 'log.txt')
+        _check(config)
         torch.manual_seed(config.seed)
         train(config, world, work_dir)
 

@@ -211,6 +211,27 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Look up a dict of a loaded config.
+
+    Args:
+        config: a whole config.
+        key: as of an override, such as ``.validator.dataloader.dataset``.
+
+    Raises:
+        ValueError: it is not there, or is something else than a dict.
+    """
+    node: Any = config
+    walked = ''
+    for name in key.split('.')[1:]:
+        if name not in node:
+            raise ValueError(f'the config has no {walked}.{name}; it has {sorted(node)}')
+        node, walked = node[name], f'{walked}.{name}'
+        if not isinstance(node, Mapping):
+            raise ValueError(f'{walked} of the config is {node!r:.80}; expected a dict')
+    return node
+
+
 def to_plain(value: Any) -> Any:
     """A deep copy made of ``dict``, ``list`` and ``tuple`` alone.
 

@@ -4,7 +4,7 @@ __all__ = ['read_layers']
 
 import pathlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from oadp.compat import quiet_imports
@@ -30,18 +30,29 @@ class _Layer(todd.Config):
         return iter(sorted(super().__iter__(), key=lambda name: name != _DELETE))
 
 
-def read_layers(path: pathlib.Path) -> todd.Config:
+def read_layers(path: pathlib.Path, above: tuple[pathlib.Path, ...] = ()) -> todd.Config:
     """Read a config file and its bases.
+
+    Args:
+        path: the file.
+        above: the files that it is a base of.
 
     Raises:
         FileNotFoundError: the file, or one of its bases, is not there.
-        ValueError: one of them is not text, or is Python code that fails; with the line.
+        ValueError: one of them is not text, is Python code that fails (with the line), or is based
+            on itself.
     """
+    above = (*above, path.resolve())
     layer = _read(path)
     config = todd.Config()
     bases = layer.pop('_base_', [])
-    for base in [bases] if isinstance(bases, str) else bases:
-        config.update(read_layers(path.parent / base))
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, Sequence) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(f'{path}: _base_ is {bases!r:.80}; expected a path or a list of paths')
+    for base in bases:
+        if (path.parent / base).resolve() in above:
+            raise ValueError(f'{path}: _base_ names {base}, which is based on this file')
+        config.update(read_layers(path.parent / base, above))
     config.update(layer)
     return config
 

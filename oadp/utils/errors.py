@@ -31,6 +31,7 @@ _FROM_WORKER = re.compile(r'Caught (\w+) in (.+)\.\nOriginal Traceback')
 _FRAME = re.compile(
     r'^  File "(?P<file>.+)", line \d+, in .+\n(?:    (?P<line>.+)\n)?', re.MULTILINE
 )
+_ARGUMENT = re.compile(r'__init__\(\) (got an unexpected keyword|missing \d+ required)')
 _MAX_LINES = 12  # of a message
 
 
@@ -60,6 +61,8 @@ def is_user_error(error: BaseException) -> bool:
         return _is_users_in_worker(worker[1], text)
     if isinstance(error, ModuleNotFoundError):
         return not (error.name or '').startswith(f'{_PACKAGE}.') and _is_ours(error)
+    if _is_wrong_argument(error):
+        return True
     if not _is_raised(error):
         # A constructor that does not take the config's arguments fails in the registry itself.
         return isinstance(error, TypeError) and _last_module(error) == _REGISTRY
@@ -88,9 +91,19 @@ def describe_error(error: BaseException) -> str:
         return f'out of memory: {text.splitlines()[0]}'
     if isinstance(error, json.JSONDecodeError):
         return f'not JSON: {text}'
-    if isinstance(error, TypeError) and _last_module(error) == _REGISTRY:
+    if isinstance(error, TypeError) and (
+        _last_module(error) == _REGISTRY or _is_wrong_argument(error)
+    ):
         return f'the config does not fit: {text}'
     return '\n'.join(text.splitlines()[:_MAX_LINES])
+
+
+def _is_wrong_argument(error: BaseException) -> bool:
+    """Whether a constructor that the registry called was handed an argument that it does not take."""
+    if not isinstance(error, TypeError) or not _ARGUMENT.search(str(error)):
+        return False
+    frames = [frame for frame, _ in _frames(error)]
+    return frames[-1].f_code.co_name == '__init__' and _REGISTRY in _modules(error)
 
 
 def _is_users_in_worker(name: str, text: str) -> bool:

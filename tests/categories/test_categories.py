@@ -47,7 +47,10 @@ def test_a_users_own(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     'content, message',
     [
-        ('{', 'not a JSON file'),
+        ('{', 'cut off after 1 characters'),
+        ('cat', 'not JSON'),
+        ('[' * 100_000, 'nested too deeply'),
+        ('{"bases": ["鸮"], "novels": []}'.encode('gbk'), 'not encoded in UTF-8'),
         ('[]', 'expected an object'),
         ('{"bases": ["a"]}', 'expected an object'),
         ('{"bases": "ab", "novels": []}', 'expected an object'),
@@ -57,9 +60,9 @@ def test_a_users_own(tmp_path: pathlib.Path) -> None:
         ('{"bases": [["a"]], "novels": []}', 'is not a non-empty string'),
     ],
 )
-def test_bad_files(tmp_path: pathlib.Path, content: str, message: str) -> None:
+def test_bad_files(tmp_path: pathlib.Path, content: str | bytes, message: str) -> None:
     path = tmp_path / 'mine.json'
-    path.write_text(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=rf'mine\.json.*{message}'):
         get_categories(str(path))
 

@@ -26,10 +26,10 @@ import numpy as np
 from oadp.categories import Categories
 from oadp.data.annotations.columns import Column, Records
 from oadp.data.annotations.findings import Finding, Findings
-from oadp.data.annotations.json_text import read_json
 from oadp.data.annotations.lists import CategoryList, ImageList, Need, check_references
 from oadp.data.annotations.masks import check_masks
 from oadp.utils import runtime
+from oadp.utils.json_text import read_json
 
 LISTS = ('images', 'annotations', 'categories')
 _AT_ONCE = 4096

@@ -17,7 +17,7 @@ from typing import Any
 
 from oadp.categories import Categories
 from oadp.data.annotations.checks import AnnotationCheck, Need, Report, not_an_object
-from oadp.data.annotations.json_text import json_fault, read_text
+from oadp.utils.json_text import json_fault, read_text
 
 _BLANK = re.compile(r'[ \t\r\n]*')
 

@@ -166,6 +166,7 @@ class LoadCLIPFeatures:
             for kind, location in locations.items()
             if location is not None
         }
+        self._dimension: int | None = None  # of the first embedding that was read
 
     @property
     def sources(self) -> dict[Kind, _Source]:
@@ -181,8 +182,19 @@ class LoadCLIPFeatures:
             )
         for kind, source in self._sources.items():
             record = source.read(results['img_info']['id'])
+            self._check_dimension(kind, record, results['img_info']['id'])
             getattr(self, f'_add_{kind}')(results, record)
         return results
+
+    def _check_dimension(self, kind: Kind, record: Record, image_id: int) -> None:
+        embeddings = record['embeddings'] if isinstance(record, Mapping) else record
+        dimension = embeddings.shape[-1]
+        self._dimension = self._dimension or dimension
+        if dimension != self._dimension:
+            raise ValueError(
+                f'the {kind} features of image {image_id} have {dimension} numbers, and those that '
+                f'were read before have {self._dimension}; extract all of them with one CLIP'
+            )
 
     def _add_globals(self, results: dict[str, Any], record: Tensor) -> None:
         results['clip_global'] = record

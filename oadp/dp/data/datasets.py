@@ -30,7 +30,7 @@ from oadp.dp.evaluation import Detections, GroundTruth, class_figures, copypaste
 from oadp.dp.evaluation.metrics import Metric
 from oadp.dp.models.distillation import features_used
 from oadp.utils import runtime
-from oadp.utils.config import to_plain
+from oadp.utils.config import section, to_plain
 
 _DRY_RUN_IMAGES = 4  # images of a dataset in `DRY_RUN`: two steps of two images
 
@@ -274,7 +274,11 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
 
 
 def _dataset_config(config: Mapping[str, Any], split: str) -> dict[str, Any]:
-    return config[dict(train='trainer', val='validator')[split]]['dataloader']['dataset']
+    key = f'.{dict(train="trainer", val="validator")[split]}.dataloader'
+    loader = section(config, key)
+    if 'dataset' not in loader:
+        raise ValueError(f'the config has no {key}.dataset; it has {sorted(loader)}')
+    return loader['dataset']
 
 
 def _inner_datasets(config: Any) -> Iterator[dict[str, Any]]:
@@ -282,6 +286,10 @@ def _inner_datasets(config: Any) -> Iterator[dict[str, Any]]:
     if isinstance(config, (list, tuple)):
         for item in config:
             yield from _inner_datasets(item)
+    elif not isinstance(config, Mapping) or not {'type', 'dataset', 'datasets'} & set(config):
+        raise ValueError(
+            f'a dataset of the config is {config!r:.80}; expected a dict with its type'
+        )
     elif 'dataset' in config or 'datasets' in config:
         yield from _inner_datasets(config.get('dataset', config.get('datasets')))
     else:

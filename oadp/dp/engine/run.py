@@ -4,6 +4,7 @@ __all__ = ['Run', 'prepare']
 
 import dataclasses
 import logging
+import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,7 +23,7 @@ from oadp.dp.engine.checkpoints import is_switched_on, load_weights
 from oadp.dp.engine.runners import RUNNERS, EvaluationHook, FiniteLossHook, SeedHook
 from oadp.dp.models.distillation import untrained_heads
 from oadp.utils import runtime
-from oadp.utils.config import to_plain
+from oadp.utils.config import section, to_plain
 from oadp.utils.runtime import World
 
 _REQUIRED = (
@@ -101,7 +102,7 @@ def prepare(
 
 
 def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
-    trainer = to_plain(config['trainer'])
+    trainer = to_plain(section(config, '.trainer'))
     faults = [f'no {key}' for key in _REQUIRED if key not in trainer]
     runner = trainer.get('runner', {}).get('type')
     if runner not in RUNNERS:
@@ -115,11 +116,14 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
         faults.append(
             f"workflow is {trainer['workflow']}; expected 'train' only (`evaluation` evaluates)"
         )
-    if not isinstance(trainer.get('seed'), int):
+    if not isinstance(trainer.get('seed'), int) or trainer['seed'] < 0:
         faults.append(
-            f'seed is {trainer.get("seed")!r}; expected an integer, as the order of the images '
+            f'seed is {trainer.get("seed")!r}; expected an integer of at least 0, as the order of the images '
             'and resuming depend on it'
         )
+    rate = (trainer.get('optimizer') or {}).get('lr')
+    if not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
+        faults.append(f'optimizer.lr is {rate!r}; expected a learning rate above 0')
     faults += _wrong_counts(trainer)
     if faults:
         raise ValueError('trainer: ' + '; '.join(faults))

@@ -14,6 +14,7 @@ from oadp.compat import load_pickled_arrays
 from oadp.dp.evaluation.detections import Detections
 from oadp.dp.evaluation.ground_truth import GroundTruth
 from oadp.utils.files import atomic_write
+from oadp.utils.json_text import read_json
 
 _ADVICE = 'expected what python -m oadp.dp.test … --out FILE.pkl or --out FILE.json writes'
 
@@ -72,7 +73,7 @@ def read_results(path: pathlib.Path, truth: GroundTruth) -> Detections:
             message states what was found.
     """
     if path.suffix == '.json':
-        return _from_rows(path, truth)
+        return _finite(path, _from_rows(path, truth))
     results = load_pickled_arrays(path)
     image_ids = truth.images_in_file_order
     if not isinstance(results, list) or len(results) != len(image_ids):
@@ -92,16 +93,26 @@ def read_results(path: pathlib.Path, truth: GroundTruth) -> Detections:
                 f'{path}: result {i} is not a list of {num_all} arrays (n, 5), one per category of '
                 f'the config; {_ADVICE}'
             )
-    return Detections.from_results(image_ids, results)
+    return _finite(path, Detections.from_results(image_ids, results))
+
+
+def _finite(path: pathlib.Path, detections: Detections) -> Detections:
+    faulty = ~(np.isfinite(detections.boxes).all(axis=1) & np.isfinite(detections.scores))
+    if faulty.any():
+        raise ValueError(
+            f'{path}: NaN or infinity in {faulty.sum()} boxes or scores, such as of image '
+            f'{detections.image_ids[faulty][0]}; evaluate a checkpoint whose weights are finite'
+        )
+    return detections
 
 
 def _from_rows(path: pathlib.Path, truth: GroundTruth) -> Detections:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; {_ADVICE}')
     try:
-        rows = json.loads(path.read_text(encoding='utf-8'))
+        rows = read_json(path)
     except ValueError as e:
-        raise ValueError(f'{path}: not JSON ({e}); {_ADVICE}') from e
+        raise ValueError(f'{e}; {_ADVICE}') from e
     if not isinstance(rows, list):
         raise ValueError(
             f'{path}: found a JSON {type(rows).__name__}, not a list of detections; {_ADVICE} '
@@ -110,6 +121,8 @@ def _from_rows(path: pathlib.Path, truth: GroundTruth) -> Detections:
     labels = {category_id: label for label, category_id in enumerate(truth.category_ids)}
     known = set(truth.image_ids)
     try:
+        if any(len(row['bbox']) != 4 for row in rows):
+            raise ValueError('a bbox that is not four numbers')
         image_ids = [row['image_id'] for row in rows]
         columns = (
             np.array(image_ids, np.int64),

@@ -16,7 +16,7 @@ from typing import Any
 import hotcoco
 import numpy as np
 
-from oadp.categories import Categories, get_categories
+from oadp.categories import Categories, config_categories
 from oadp.data.annotations.checks import read_annotations
 from oadp.data.annotations.lists import Need
 from oadp.dp.evaluation.annotations import read_objects, select_images
@@ -34,6 +34,7 @@ from oadp.dp.evaluation.metrics import (
     lvis_metrics,
     spread,
 )
+from oadp.utils.config import section
 
 
 class GroundTruth:
@@ -104,8 +105,10 @@ class GroundTruth:
             config: a whole config; ``categories`` and ``validator.dataloader.dataset`` are read.
             image_ids: evaluate on these images only; None means all.
         """
-        dataset = config['validator']['dataloader']['dataset']
-        categories = get_categories(config['categories'])
+        dataset = section(config, '.validator.dataloader.dataset')
+        if missing := [k for k in ('ann_file', 'type') if k not in dataset]:
+            raise ValueError(f'.validator.dataloader.dataset of the config has no {missing}')
+        categories = config_categories(config)
         return cls(dataset['ann_file'], categories, dataset['type'] == 'OV_LVIS', image_ids)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from oadp.categories import Categories
 from oadp.utils.files import atomic_write
+from oadp.utils.json_text import read_json
 
 VERSION = 1
 """The version of the folder's format; other versions are an error."""
@@ -274,7 +275,8 @@ def _read_meta(root: pathlib.Path) -> DumpMeta:
             f'{path}: no such file, so {root} is not a dump; create one with '
             f'DUMP={root} python -m oadp.dp.test CONFIG CHECKPOINT ({_README})'
         )
+    data = read_json(path)
     try:
-        return DumpMeta.from_json(json.loads(path.read_text(encoding='utf-8')))
+        return DumpMeta.from_json(data)
     except ValueError as e:
         raise ValueError(f'{path}: {e}') from e

@@ -8,7 +8,6 @@ function, so a setting found on a dump gives the same detections in the detector
 __all__ = ['RANGES', 'FusionParameters', 'fuse_scores']
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from oadp.utils.json_text import parse_json, read_text
 
 RANGES: dict[str, tuple[float, float]] = {
     'bbox_base_scaler': (0.2, 1.5),
@@ -113,18 +114,18 @@ class FusionParameters:
                 f'{path}: no such file; expected the JSON that tools/nni_dp_test.py writes, '
                 'or one like {"objectness_gamma": 0.5}'
             )
-        return cls._from_json(path.read_text(encoding='utf-8'), str(path))
+        return cls._from_json(read_text(path), str(path))
 
     @classmethod
     def _from_json(cls, text: str, source: str) -> 'FusionParameters':
+        data = parse_json(source, text)
         try:
-            data = json.loads(text)
             if isinstance(data, dict):
                 data = data.get('parameters', data)
             if not isinstance(data, dict):
                 raise ValueError(f'expected a JSON object, found {data!r:.80}')
             return cls.from_mapping(data)
-        except ValueError as e:  # JSONDecodeError is one
+        except ValueError as e:
             raise ValueError(f'{source}: {e}') from e
 
     def to_dict(self) -> dict[str, float]:

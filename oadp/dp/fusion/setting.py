@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from oadp.categories import Categories, get_categories
+from oadp.categories import Categories, config_categories
 from oadp.dp.evaluation import GroundTruth
 from oadp.dp.evaluation.outputs import metrics_table
 from oadp.dp.fusion.records import Dump
@@ -46,7 +46,7 @@ def open_search(
     if runtime.dry_run() and (dump_dir / 'dry_run').is_dir():
         dump_dir = dump_dir / 'dry_run'
     dump = Dump(dump_dir)
-    categories = get_categories(config['categories'])
+    categories = config_categories(config)
     if dump.meta.categories != categories:
         raise ValueError(
             f'{dump_dir}: a dump of {dump.meta.categories.num_all} categories, which are not those '

@@ -4,7 +4,6 @@ __all__ = ['FusionSearch', 'choose_images', 'detect']
 
 import concurrent.futures
 import hashlib
-import json
 import pathlib
 from collections.abc import Callable, Collection, Sequence
 
@@ -16,6 +15,7 @@ from oadp.dp.fusion.records import Dump
 from oadp.dp.fusion.scores import FusionParameters, fuse_scores
 from oadp.dp.models.nms import nms_settings, top_detections
 from oadp.utils.distributed import all_gather
+from oadp.utils.json_text import parse_json, read_text
 from oadp.utils.progress import Progress
 from oadp.utils.runtime import World
 
@@ -69,9 +69,9 @@ def _coin(image_id: int) -> int:
 def _read_ids(path: pathlib.Path) -> set[int]:
     if not path.is_file():
         raise FileNotFoundError(f'--images {path}: expected train, val or a file of image ids')
-    text = path.read_text(encoding='utf-8')
+    text = read_text(path)
     try:
-        ids = json.loads(text) if text.lstrip().startswith('[') else text.split()
+        ids = parse_json(path, text) if text.lstrip().startswith('[') else text.split()
         return {int(i) for i in ids}
     except (ValueError, TypeError) as e:
         raise ValueError(

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from oadp.categories import Categories, get_categories
 from oadp.compat import load_tensors
+from oadp.utils.finite import refuse_non_finite
 
 TRAIN_TEMPERATURE = 0.007
 VAL_TEMPERATURE = 0.01
@@ -85,7 +86,10 @@ def load_prompts(path: str | os.PathLike, names: Sequence[str]) -> Prompts:
             'to create a prompt file for other names, see section "Prompts" of the README'
         )
     scalars = {k: float(data[k]) for k in ('scaler', 'bias') if k in data}
-    return Prompts(embeddings[[index[name] for name in names]], **scalars)
+    chosen = embeddings[[index[name] for name in names]]
+    numbers = {'embeddings': chosen, **{k: torch.tensor(v) for k, v in scalars.items()}}
+    refuse_non_finite(numbers, path, 'make the prompt file again')
+    return Prompts(chosen, **scalars)
 
 
 class NormalizedLinear(nn.Linear):
