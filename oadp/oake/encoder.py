@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oadp.oake.attention import attend
-from oadp.oake.linear import Linear
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -36,11 +35,11 @@ class _Block(nn.Module):
         super().__init__()
         self.num_heads = block.attn.num_heads
         self.norm1, self.norm2 = _plain_norm(block.ln_1), _plain_norm(block.ln_2)
-        self.qkv = Linear(block.attn.in_proj_weight, block.attn.in_proj_bias)
-        self.out = Linear(block.attn.out_proj.weight, block.attn.out_proj.bias)
+        self.qkv = _linear(block.attn.in_proj_weight, block.attn.in_proj_bias)
+        self.out = _linear(block.attn.out_proj.weight, block.attn.out_proj.bias)
         up, down = block.mlp.c_fc, block.mlp.c_proj
-        self.fc1 = Linear(up.weight * _GELU_SLOPE, up.bias * _GELU_SLOPE)
-        self.fc2 = Linear(down.weight / _GELU_SLOPE, down.bias)
+        self.fc1 = _linear(up.weight * _GELU_SLOPE, up.bias * _GELU_SLOPE)
+        self.fc2 = _linear(down.weight / _GELU_SLOPE, down.bias)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """All tokens: (b, n, c) to (b, n, c); with ``bias`` (b, 1, 1, n − 1) the last is [OBJ]."""
@@ -70,8 +69,18 @@ class _Block(nn.Module):
         return self._rest(token, y.flatten(1)[:, None])[:, 0]
 
     def _rest(self, x: Tensor, attended: Tensor) -> Tensor:
-        x = self.out.add_to(x, attended)
-        return self.fc2.add_to(x, self.fc1.silu(self.norm2(x)))
+        x = x + self.out(attended)
+        return x + self.fc2(functional.silu(self.fc1(self.norm2(x))))
+
+
+def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
+    """Return a linear layer that holds an (out, in) weight and an (out,) bias."""
+    out_features, in_features = weight.shape
+    layer = nn.Linear(in_features, out_features, bias=bias is not None, device='meta')
+    layer.weight = nn.Parameter(weight)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias)
+    return layer
 
 
 def _plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
@@ -105,7 +114,7 @@ class ImageEncoder(nn.Module):
         self.resolution: int = visual.input_resolution
         self.patch: int = visual.conv1.kernel_size[0]
         self.dim: int = visual.output_dim
-        self.patches = Linear(visual.conv1.weight.flatten(1))
+        self.patches = _linear(visual.conv1.weight.flatten(1))
         self.class_embedding = visual.class_embedding
         self.positional_embedding = visual.positional_embedding
         self.norm_pre, self.norm_post = _plain_norm(visual.ln_pre), _plain_norm(visual.ln_post)
