@@ -135,7 +135,7 @@ def write_proposals(
     import torch
     from mmcv.parallel import collate
 
-    from oadp.dp.engine.predict import gather
+    from oadp.utils.distributed import gather
 
     indices = range(world.rank, len(images), world.size)
     loader = torch.utils.data.DataLoader(

@@ -1,19 +1,19 @@
 """A detector over a dataset, on any number of processes."""
 
-__all__ = ['gather', 'predict', 'unpack']
+__all__ = ['predict', 'unpack']
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from mmcv.parallel import scatter_kwargs
 from mmdet.core import encode_mask_results
 from torch import nn
 from torch.utils.data import DataLoader
 
+from oadp.utils.distributed import gather
 from oadp.utils.progress import Progress
-from oadp.utils.runtime import PATIENCE, World
+from oadp.utils.runtime import World
 
 
 def unpack(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -66,17 +66,3 @@ def predict(
         return None
     merged = {index: result for part in gathered for index, result in part.items()}
     return [merged[index] for index in range(len(share.dataset))]
-
-
-def gather(value: Any, world: World) -> list[Any] | None:
-    """Each process's value, on the first process; None on the others."""
-    if not world.is_distributed:
-        return [value]
-    values = [None] * world.size if world.is_main else None
-    # By way of the CPU: NCCL would hold every process's results on every GPU.
-    group = dist.new_group(backend='gloo', timeout=PATIENCE)
-    try:
-        dist.gather_object(value, values, dst=0, group=group)
-    finally:
-        dist.destroy_process_group(group)
-    return values

@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from oadp.dp.evaluation import Detections, GroundTruth
 from oadp.dp.fusion.records import Dump
 from oadp.dp.fusion.scores import FusionParameters, fuse_scores
 from oadp.dp.models.nms import nms_settings, top_detections
+from oadp.utils.distributed import all_gather
 from oadp.utils.progress import Progress
 from oadp.utils.runtime import World
 
@@ -196,9 +196,5 @@ class FusionSearch:
             self._world.device,
             lambda: progress.update(size),
         )
-        if not self._world.is_distributed:
-            return found
-        parts: list[Detections] = [found] * size
-        dist.all_gather_object(parts, found)
-        gathered = Detections.concatenate(parts)
+        gathered = Detections.concatenate(all_gather(found, self._world))
         return gathered.select(np.argsort(gathered.image_ids, kind='stable'))
