@@ -16,7 +16,6 @@ __all__ = [
 ]
 
 import copy
-import hashlib
 import os
 import pathlib
 import types
@@ -31,7 +30,7 @@ from oadp import compat
 from oadp.clip.archive import is_archive, read_archive
 from oadp.clip.files import CLIP_PATH, OPENAI_SHA256
 from oadp.utils import runtime
-from oadp.utils.files import atomic_write
+from oadp.utils.files import atomic_write, sha256
 from oadp.utils.finite import refuse_non_finite
 
 _SIZES = ('input_resolution', 'context_length', 'vocab_size')
@@ -91,15 +90,12 @@ def _check_sum(path: pathlib.Path) -> None:
     expected = OPENAI_SHA256.get(path.name)
     if expected is None:
         return
-    with path.open('rb') as f:
-        digest = hashlib.sha256()
-        while block := f.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != expected:
+    found = sha256(path)
+    if found != expected:
         runtime.get_logger().warning(
             '%s is not the file that OpenAI published (SHA-256 %s…, expected %s…); it is used as it is',
             path,
-            digest.hexdigest()[:12],
+            found[:12],
             expected[:12],
         )
 

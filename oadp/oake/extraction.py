@@ -5,6 +5,7 @@ __all__ = ['Options', 'Report', 'Split', 'extract']
 import collections
 import concurrent.futures
 import dataclasses
+import datetime
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -16,15 +17,23 @@ from oadp.data.features.stores import Store, check
 from oadp.oake.batches import Batch, Batcher, halve
 from oadp.oake.encoder import ImageEncoder
 from oadp.oake.image_list import ImageInfo
-from oadp.oake.meter import Meter
-from oadp.oake.ranks import Ranks
 from oadp.oake.reader import Chunk, Failure, read
 from oadp.oake.resample import upload
 from oadp.oake.task import Task
 from oadp.oake.writer import Writer
+from oadp.utils.distributed import all_gather
 from oadp.utils.memory import is_out_of_memory
+from oadp.utils.progress import Progress
+from oadp.utils.runtime import World
 
 _MAX_CHUNK = 32  # inputs that a thread cuts at a time, 5 MB at 224 pixels
+_MAX_SILENCE = 60.0  # seconds between log lines
+_TIMEOUT = datetime.timedelta(days=30)
+"""How long processes wait for each other: on unequal machines they finish hours apart."""
+_PRECISION_ADVICE = (
+    'numbers that are too large for fp16 become infinite: check the size of the image and the weights '
+    'of CLIP, and try --override .precision::fp32'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,57 +92,74 @@ class Report:
     failed: list[str]
 
 
-def extract(split: Split, encoder: ImageEncoder, ranks: Ranks, options: Options) -> Report:
-    """Extract what a split lacks. Every process of the run calls it.
+def extract(split: Split, encoder: ImageEncoder, world: World, options: Options) -> Report:
+    """Extract the missing records of a split. Every process of the run must call this function.
 
     Args:
-        split: what to extract.
+        split: images, kind of features and store.
         encoder: on its device, in its precision.
-        ranks: the processes of the run; each does its part of the images.
-        options: how.
+        world: this process and the number of processes; each extracts its share of the images.
+        options: mini-batch and logging.
 
     Returns:
         The same report in every process.
     """
-    missing = _find_missing(split, encoder.dim, ranks, options.logger)
+    missing = _find_missing(split, encoder.dim, world, options.logger)
     missing.sort(key=split.task.order)
-    mine = ranks.share(missing)
+    mine = _share(missing, world)
     skipped = len(split.images) - len(missing)
     failed = []
-    label = f'{split.task.kind} {split.name}'
-    with (
-        Writer(split.store) as writer,
-        Meter(label, len(mine), skipped, options.log_interval, options.logger, not ranks.rank) as meter,
-    ):  # fmt: skip
-        for failure in _Run(split, encoder, writer, meter, options).run(mine):
+    progress = Progress(
+        len(mine),
+        f'{split.task.kind} {split.name}',
+        'images',
+        interval=_MAX_SILENCE,
+        every=options.log_interval,
+        enabled=world.is_main,
+    )
+    with Writer(split.store) as writer, progress:
+        run = _Run(split, encoder, writer, progress, skipped, options)
+        for failure in run.run(mine):
             failed.append(f'{failure.image.file}: {_describe(failure.error)}')
             options.logger.error('image %d failed: %s', failure.image.id, failed[-1])
-    parts = ranks.gather((meter.images - len(failed), meter.crops, meter.seconds, failed))
+    mine_done = run.num_images - len(failed)
+    parts = all_gather((mine_done, run.num_crops, progress.seconds, failed), world, _TIMEOUT)
     done, crops, seconds, failures = zip(*parts, strict=True)
     return Report(sum(done), skipped, sum(crops), max(seconds), sum(failures, []))
+
+
+def _share(images: list[ImageInfo], world: World) -> list[ImageInfo]:
+    """Return the images of this process; each image belongs to one process."""
+    return images[world.rank :: world.size]
 
 
 def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
 
 
-def _find_missing(split: Split, dim: int, ranks: Ranks, logger: logging.Logger) -> list[ImageInfo]:
-    """Images without a record, or with a broken one where that is looked for; same in each process."""
-    if ranks.rank == 0:
+def _find_missing(split: Split, dim: int, world: World, logger: logging.Logger) -> list[ImageInfo]:
+    """Find the images without a record, or with a broken one under ``auto_fix``.
+
+    Returns:
+        The same images in every process.
+    """
+    if world.is_main:
         split.store.clean()
-    found = set() if split.redo or ranks.rank else set(split.store.ids())
-    # One process looks: a second one might already see what the first writes.
-    found = ranks.gather(found)[0]
+    # Only the main process lists the store: another one could already see its first new records.
+    found = set(split.store.ids()) if world.is_main and not split.redo else set()
+    found = all_gather(found, world, _TIMEOUT)[0]
     if split.auto_fix and found:
-        present = ranks.share([image for image in split.images if image.id in found])
+        present = _share([image for image in split.images if image.id in found], world)
         broken = _find_broken(split, present, dim, logger)
-        found = found.difference(*ranks.gather(broken))
+        found = found.difference(*all_gather(broken, world, _TIMEOUT))
     return [image for image in split.images if image.id not in found]
 
 
 def _find_broken(
     split: Split, images: list[ImageInfo], dim: int, logger: logging.Logger
 ) -> set[int]:
+    """Read the records of images; return the ids of those that fail the check."""
+
     def is_broken(image: ImageInfo) -> bool:
         try:
             record = split.store.read(image.id)
@@ -144,7 +170,8 @@ def _find_broken(
         return False
 
     with concurrent.futures.ThreadPoolExecutor(max(1, split.num_workers)) as pool:
-        return {image.id for image, bad in zip(images, pool.map(is_broken, images)) if bad}  # noqa: B905
+        broken = pool.map(is_broken, images)
+        return {image.id for image, bad in zip(images, broken, strict=True) if bad}
 
 
 @dataclasses.dataclass
@@ -159,13 +186,21 @@ class _Run:
     """One process's pass over its images."""
 
     def __init__(
-        self, split: Split, encoder: ImageEncoder, writer: Writer, meter: Meter, options: Options
+        self,
+        split: Split,
+        encoder: ImageEncoder,
+        writer: Writer,
+        progress: Progress,
+        skipped: int,
+        options: Options,
     ) -> None:
+        self.num_images = self.num_crops = 0
         self._split = split
         self._encoder = encoder
         self._device = next(encoder.parameters()).device
         self._writer = writer
-        self._meter = meter
+        self._progress = progress
+        self._skipped = skipped
         self._batch_size = options.batch_size
         self._partial: dict[int, _Partial] = {}
         self._void: set[int] = set()
@@ -198,7 +233,7 @@ class _Run:
         if failure.image.id not in self._void:
             self._void.add(failure.image.id)
             self._partial.pop(failure.image.id, None)
-            self._meter.count_image()
+            self._count(num_images=1)
             self._failures.append(failure)
 
     def _take_failures(self) -> list[Failure]:
@@ -263,7 +298,7 @@ class _Run:
         batch, embeddings, event = self._running.popleft()
         if event is not None:
             event.synchronize()
-        self._meter.count_crops(len(embeddings))
+        self._count(num_crops=len(embeddings))
         for segment, part in zip(batch, embeddings.split([len(s) for s in batch]), strict=True):
             chunk = segment.chunk
             if chunk.image.id in self._void:
@@ -279,6 +314,19 @@ class _Run:
                 self._finish(chunk, partial.embeddings)
 
     def _finish(self, chunk: Chunk, embeddings: Tensor) -> None:
-        record = self._split.task.record(embeddings, chunk.beside)
+        """Hand the record of an image to the writer; a wrong one is a failure of the image."""
+        task = self._split.task
+        record = task.record(embeddings, chunk.beside)
+        try:
+            check(task.kind, record)
+        except ValueError as e:
+            self._fail(Failure(chunk.image, ValueError(f'not written: {e}; {_PRECISION_ADVICE}')))
+            return
         self._writer.write(chunk.image.id, record)
-        self._meter.count_image()
+        self._count(num_images=1)
+
+    def _count(self, num_images: int = 0, num_crops: int = 0) -> None:
+        self.num_images += num_images
+        self.num_crops += num_crops
+        rate = self.num_crops / max(self._progress.seconds, 1e-9)
+        self._progress.update(num_images, skipped=self._skipped, **{'crops/s': rate})

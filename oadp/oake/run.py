@@ -15,11 +15,10 @@ from oadp.data.features.stores import open_store
 from oadp.oake.encoder import ImageEncoder
 from oadp.oake.extraction import Options, Report, Split, extract
 from oadp.oake.image_list import load_images
-from oadp.oake.meter import duration
-from oadp.oake.ranks import Ranks
 from oadp.oake.task import Task
 from oadp.utils import runtime
 from oadp.utils.config import dump_config, to_plain
+from oadp.utils.progress import format_duration
 
 SPLITS = ('val', 'train')
 """Validation images first: mistakes show sooner."""
@@ -52,6 +51,7 @@ def run(
     if world.is_main:
         dump_config(config, root / 'config.py')
     config = to_plain(config)
+    log_interval = _check_number('.log.interval', config.get('log', {}).get('interval', 50), 1)
     dtype = resolve_precision(config.get('precision', 'auto'), world.device)
     clip = load_clip(config.get('clip', CLIP_PATH))
     encoder = ImageEncoder(clip.visual).to(world.device, dtype)
@@ -64,14 +64,13 @@ def run(
     ]
     options = Options(
         batch_size=default_batch_size(encoder, task, world.device, config.get('mini_batch_size')),
-        log_interval=config.get('log', {}).get('interval', 50),
+        log_interval=log_interval,
         logger=logger,
     )
     logger.info('%s: %s in %s on %d × %s', name, task.kind, dtype, world.size, world.device.type)
-    ranks = Ranks(world)
     reports = []
     for split in splits:
-        reports.append(extract(split, encoder, ranks, options))
+        reports.append(extract(split, encoder, world, options))
         if world.is_main:
             _log_report(reports[-1], split, logger)
     return reports
@@ -88,6 +87,7 @@ def _build_split(
     dataset = dict(loader['dataset'])
     _check_keys(f'.{name}.dataloader', loader, _LOADER_KEYS, ('dataset',))
     allowed = (*_DATASET_KEYS, *task.dataset_keys)
+    num_workers = _check_number(f'.{name}.dataloader.num_workers', loader.get('num_workers', 0), 0)
     required = [k for k in ('root', 'annFile', 'output_dir', 'proposal_file') if k in allowed]
     _check_keys(f'.{name}.dataloader.dataset', dataset, allowed, required)
     images = load_images(dataset['annFile'], dataset['root'], dataset.get('type', 'COCO'))
@@ -101,7 +101,7 @@ def _build_split(
         store=open_store(
             root / output.relative_to(output.anchor) if is_dry_run else output, task.kind
         ),
-        num_workers=loader.get('num_workers', 0),
+        num_workers=num_workers,
         auto_fix=dataset.get('auto_fix', False),
         redo=is_dry_run,
     )
@@ -116,6 +116,12 @@ def _check_keys(
         raise ValueError(f'{where}: {"; ".join(faults)}; its keys are {sorted(allowed)}')
 
 
+def _check_number(key: str, value: Any, minimum: int) -> int:
+    if type(value) is not int or value < minimum:
+        raise ValueError(f'{key} is {value!r}, expected an integer of at least {minimum}')
+    return value
+
+
 def default_batch_size(
     encoder: ImageEncoder, task: type[Task], device: torch.device, given: int | None = None
 ) -> Callable[[tuple[int, int]], int]:
@@ -128,8 +134,8 @@ def default_batch_size(
     Raises:
         ValueError: the given one is not positive.
     """
-    if given is not None and given < 1:
-        raise ValueError(f'mini_batch_size is {given}, expected a positive number, or None')
+    if given is not None:
+        _check_number('mini_batch_size', given, 1)
 
     def batch_size(size_hw: tuple[int, int]) -> int:
         tokens = encoder.num_tokens(size_hw, task.is_masked)
@@ -143,7 +149,7 @@ def _log_report(report: Report, split: Split, logger: logging.Logger) -> None:
         '%s %s: %d images: %d extracted, %d skipped, %d failed; %d crops in %s '
         '(%.2f images/s, %.1f crops/s); in %s',
         split.task.kind, split.name, len(split.images), report.done, report.skipped,
-        len(report.failed), report.crops, duration(report.seconds),
+        len(report.failed), report.crops, format_duration(report.seconds),
         report.done / max(report.seconds, 1e-9), report.crops / max(report.seconds, 1e-9),
         split.store.path,
     )  # fmt: skip

@@ -236,6 +236,33 @@ def test_proposals_that_are_not_finite_are_one_failure(extract, small_world):
     assert len(val.failed) == 1 and 'finite' in val.failed[0]
 
 
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_an_embedding_that_is_not_finite_is_one_failure(
+    extract, small_world, monkeypatch, kind, value
+):
+    """The encoder gives one such embedding; the other images of its batch get their records."""
+    forward = ImageEncoder.forward
+    calls = []
+
+    def faulty(self, pixels, outside=None):
+        embeddings = forward(self, pixels, outside).clone()
+        if not calls:
+            embeddings[-1, 0] = value
+        calls.append(len(pixels))
+        return embeddings
+
+    monkeypatch.setattr(ImageEncoder, 'forward', faulty)
+    val, train = extract(kind)
+    assert (val.done, len(val.failed), train.done, train.failed) == (5, 1, 6, [])
+    names = [p.name for p in (small_world / 'data/coco/val2017').iterdir()]
+    assert sum(name in val.failed[0] for name in names) == 1
+    assert 'not finite' in val.failed[0] and '.precision::fp32' in val.failed[0]
+    assert len(features.open_store(folder(small_world, kind), kind).ids()) == 5
+    again, _ = extract(kind)
+    assert (again.done, again.skipped, again.failed) == (1, 5, [])
+
+
 def test_dry_run_writes_elsewhere_and_every_time(extract, small_world, monkeypatch):
     monkeypatch.setenv('DRY_RUN', 'True')
     for _ in range(2):
@@ -295,7 +322,10 @@ def test_cut_on_the_device_gives_the_same_embeddings(extract, small_world, monke
         ('objects', {'.val.dataloader.dataset.expand_mode': 'SQUARE'}, 'ADAPTIVE'),
         ('objects', {'.val.dataloader.dataset.type': 'VOC'}, 'COCO'),
         ('blocks', {'.precision': 'fp8'}, 'bf16'),
-        ('blocks', {'.mini_batch_size': 0}, 'positive'),
+        ('blocks', {'.mini_batch_size': 0}, 'mini_batch_size is 0, expected an integer of at least 1'),
+        ('globals', {'.train.dataloader.num_workers': -1}, r'\.train\.dataloader\.num_workers is -1, expected an integer of at least 0'),
+        ('globals', {'.val.dataloader.num_workers': 1.5}, r'num_workers is 1\.5, expected an integer'),
+        ('globals', {'.log.interval': 0}, r'\.log\.interval is 0, expected an integer of at least 1'),
         ('blocks', {'.val': dict(dataloader=dict(dataset=dict(rot='x')))}, "unknown key 'rot'; no 'root'"),
         ('blocks', {'.val': dict(dataloader=dict(dataset={}, workers=1))}, "unknown key 'workers'"),
     ],

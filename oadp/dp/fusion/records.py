@@ -12,10 +12,9 @@ the RoI's largest: a temperature of 0.01 makes logits of up to 100, where fp16 s
 near the largest, where the probability is, the difference is almost exact.
 """
 
-__all__ = ['Dump', 'DumpMeta', 'DumpWriter', 'Record', 'file_digest', 'record_type']
+__all__ = ['Dump', 'DumpMeta', 'DumpWriter', 'Record', 'record_type']
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -117,15 +116,6 @@ def record_type(num_categories: int) -> np.dtype:
             ('object_logits', *logits),
         ]
     )
-
-
-def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, 'rb') as f:
-        digest = hashlib.sha256()
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class DumpWriter:
