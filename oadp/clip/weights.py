@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from oadp import compat
 from oadp.clip.archive import is_archive, read_archive
-from oadp.clip.files import CLIP_PATH, OPENAI_SHA256
+from oadp.data.sources import CLIP_PATH, OPENAI_SHA256
 from oadp.utils import runtime
 from oadp.utils.files import atomic_write, sha256
 from oadp.utils.finite import refuse_non_finite

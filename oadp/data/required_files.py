@@ -3,13 +3,13 @@
 Apart from ``oadp.doctor``, which shows it, because it is what the other commands agree on.
 """
 
-__all__ = ['Entry', 'layout', 'state_of']
+__all__ = ['Entry', 'required_files', 'state_of']
 
 import dataclasses
 import os
 import pathlib
 
-from oadp.pretrained import BY_HAND, DOWNLOADS
+from oadp.data.sources import BY_HAND, DOWNLOADS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ _SPLIT_COCO = '{train2017.48,train2017.65,val2017.48,val2017.65,val2017.65.min}'
 _SPLIT_LVIS = '{train.866,train.1203,val.866,val.1203}'
 
 
-def layout() -> list[Entry]:
+def required_files() -> list[Entry]:
     """Everything that the README's workflow reads, in the order of the README."""
     downloads = [
         Entry(str(DOWNLOADS[name].path), f'python -m oadp.pretrained {name}', used_by)

@@ -5,7 +5,7 @@ __all__ = ['required_files_table']
 from rich import box
 from rich.table import Table
 
-from oadp.data.required_files import layout, state_of
+from oadp.data.required_files import required_files, state_of
 
 
 def required_files_table() -> tuple[Table, int]:
@@ -19,7 +19,7 @@ def required_files_table() -> tuple[Table, int]:
     for header in ('state', 'comes from', 'needed by'):
         table.add_column(header)
     incomplete = 0
-    for entry in layout():
+    for entry in required_files():
         is_there, state = state_of(entry.paths)
         incomplete += not is_there
         color = 'green' if is_there else 'yellow'

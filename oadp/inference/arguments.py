@@ -8,7 +8,7 @@ import argparse
 import pathlib
 from typing import TYPE_CHECKING
 
-from oadp.clip.files import CLIP_PATH
+from oadp.data.sources import CLIP_PATH
 from oadp.utils.config import add_config_arguments, load_config
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Sequence
 
 from oadp.categories import get_categories
-from oadp.clip.files import CLIP_PATH
+from oadp.data.sources import CLIP_PATH
 from oadp.prompts.templates import VILD
 from oadp.utils import runtime
 from oadp.utils.command import ArgumentParser, run

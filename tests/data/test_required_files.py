@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from oadp.data.required_files import Entry, layout, state_of
+from oadp.data.required_files import Entry, required_files, state_of
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +14,7 @@ def here(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pat
 
 
 def all_paths() -> set[str]:
-    return {str(path) for entry in layout() for path in entry.paths}
+    return {str(path) for entry in required_files() for path in entry.paths}
 
 
 def test_the_files_are_the_readmes() -> None:
@@ -37,7 +37,7 @@ def test_the_files_are_the_readmes() -> None:
 
 
 def test_what_the_golden_world_has(world: pathlib.Path) -> None:
-    there = {str(p) for e in layout() for p in e.paths if state_of([p])[0]}
+    there = {str(p) for e in required_files() for p in e.paths if state_of([p])[0]}
     assert {'data/coco/train2017', 'data/coco/annotations/instances_val2017.json'} <= there
 
 
