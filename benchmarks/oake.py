@@ -30,11 +30,12 @@ from oadp.clip.weights import import_clip
 from oadp.data.features.stores import open_store
 from oadp.oake.blocks import Blocks
 from oadp.oake.encoder import MEAN, OUTSIDE, STD, ImageEncoder
-from oadp.oake.extraction import Options, Split, extract
+from oadp.oake.extraction import Options, extract
 from oadp.oake.globals import Globals
 from oadp.oake.image_list import ImageInfo
 from oadp.oake.objects import Objects
 from oadp.oake.run import default_batch_size
+from oadp.oake.split import Split
 from oadp.oake.task import Task
 from oadp.utils.runtime import World
 

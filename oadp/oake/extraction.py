@@ -1,11 +1,9 @@
-"""The loop that the three kinds share: reader → encoder → writer."""
+"""Extract features: the loop reader → encoder → writer, which the three kinds of features share."""
 
-__all__ = ['Options', 'Report', 'Split', 'extract']
+__all__ = ['Options', 'Report', 'extract']
 
 import collections
-import concurrent.futures
 import dataclasses
-import datetime
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -13,13 +11,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from oadp.data.features.stores import Store, check
-from oadp.oake.batches import Batch, Batcher, halve
+from oadp.data.features.stores import check
+from oadp.oake.batches import Batch, Batcher, Segment, halve
 from oadp.oake.encoder import ImageEncoder
 from oadp.oake.image_list import ImageInfo
 from oadp.oake.reader import Chunk, Failure, read
 from oadp.oake.resample import upload
-from oadp.oake.task import Task
+from oadp.oake.split import TIMEOUT, Split, find_missing, share
 from oadp.oake.writer import Writer
 from oadp.utils.distributed import all_gather
 from oadp.utils.memory import is_out_of_memory
@@ -28,8 +26,6 @@ from oadp.utils.runtime import World
 
 _MAX_CHUNK = 32  # inputs that a thread cuts at a time, 5 MB at 224 pixels
 _MAX_SILENCE = 60.0  # seconds between log lines
-_TIMEOUT = datetime.timedelta(days=30)
-"""How long processes wait for each other: on unequal machines they finish hours apart."""
 _PRECISION_ADVICE = (
     'numbers that are too large for fp16 become infinite: check the size of the image and the weights '
     'of CLIP, and try --override .precision::fp32'
@@ -37,36 +33,13 @@ _PRECISION_ADVICE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
-    """What is to be extracted.
-
-    Attributes:
-        name: for messages.
-        images: all of it.
-        task: what is encoded of an image.
-        store: where records go.
-        num_workers: reading threads.
-        auto_fix: check the records that are there, and replace broken ones.
-        redo: take no notice of the records that are there.
-    """
-
-    name: str
-    images: list[ImageInfo]
-    task: Task
-    store: Store
-    num_workers: int = 0
-    auto_fix: bool = False
-    redo: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class Options:
-    """How it is extracted.
+    """Settings of an extraction.
 
     Attributes:
-        batch_size: mini-batch for inputs of a height and width in pixels.
-        log_interval: images between log lines.
-        logger: where lines go.
+        batch_size: returns the size of a mini-batch for inputs of a height and width in pixels.
+        log_interval: number of images between log lines.
+        logger: logger of failures.
     """
 
     batch_size: Callable[[tuple[int, int]], int]
@@ -76,13 +49,14 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What came of a split, over all processes.
+    """Result of the extraction of a split, over all processes.
 
     Attributes:
-        done, skipped: images.
-        crops: inputs encoded.
-        seconds: of the slowest process.
-        failed: a line an image.
+        done: number of images with a new record.
+        skipped: number of images that already had a record.
+        crops: number of encoded inputs.
+        seconds: time of the slowest process.
+        failed: one line per failed image.
     """
 
     done: int
@@ -104,9 +78,9 @@ def extract(split: Split, encoder: ImageEncoder, world: World, options: Options)
     Returns:
         The same report in every process.
     """
-    missing = _find_missing(split, encoder.dim, world, options.logger)
+    missing = find_missing(split, encoder.dim, world, options.logger)
     missing.sort(key=split.task.order)
-    mine = _share(missing, world)
+    mine = share(missing, world)
     skipped = len(split.images) - len(missing)
     failed = []
     progress = Progress(
@@ -123,67 +97,37 @@ def extract(split: Split, encoder: ImageEncoder, world: World, options: Options)
             failed.append(f'{failure.image.file}: {_describe(failure.error)}')
             options.logger.error('image %d failed: %s', failure.image.id, failed[-1])
     mine_done = run.num_images - len(failed)
-    parts = all_gather((mine_done, run.num_crops, progress.seconds, failed), world, _TIMEOUT)
+    parts = all_gather((mine_done, run.num_crops, progress.seconds, failed), world, TIMEOUT)
     done, crops, seconds, failures = zip(*parts, strict=True)
     return Report(sum(done), skipped, sum(crops), max(seconds), sum(failures, []))
-
-
-def _share(images: list[ImageInfo], world: World) -> list[ImageInfo]:
-    """Return the images of this process; each image belongs to one process."""
-    return images[world.rank :: world.size]
 
 
 def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
 
 
-def _find_missing(split: Split, dim: int, world: World, logger: logging.Logger) -> list[ImageInfo]:
-    """Find the images without a record, or with a broken one under ``auto_fix``.
-
-    Returns:
-        The same images in every process.
-    """
-    if world.is_main:
-        split.store.clean()
-    # Only the main process lists the store: another one could already see its first new records.
-    found = set(split.store.ids()) if world.is_main and not split.redo else set()
-    found = all_gather(found, world, _TIMEOUT)[0]
-    if split.auto_fix and found:
-        present = _share([image for image in split.images if image.id in found], world)
-        broken = _find_broken(split, present, dim, logger)
-        found = found.difference(*all_gather(broken, world, _TIMEOUT))
-    return [image for image in split.images if image.id not in found]
-
-
-def _find_broken(
-    split: Split, images: list[ImageInfo], dim: int, logger: logging.Logger
-) -> set[int]:
-    """Read the records of images; return the ids of those that fail the check."""
-
-    def is_broken(image: ImageInfo) -> bool:
-        try:
-            record = split.store.read(image.id)
-            check(split.task.kind, record, count=split.task.count(image), dim=dim)
-        except (OSError, ValueError) as e:
-            logger.warning('extracted again: %s', e)
-            return True
-        return False
-
-    with concurrent.futures.ThreadPoolExecutor(max(1, split.num_workers)) as pool:
-        broken = pool.map(is_broken, images)
-        return {image.id for image, bad in zip(images, broken, strict=True) if bad}
+def _outside(segment: Segment) -> Tensor:
+    """Return the masks of a segment's inputs."""
+    inputs = segment.chunk.inputs
+    assert inputs is not None and inputs.outside is not None
+    return inputs.outside[segment.part]
 
 
 @dataclasses.dataclass
 class _Partial:
-    """An image of which some inputs are encoded."""
+    """The embeddings of an image of which some inputs are not yet encoded."""
 
     embeddings: Tensor
     missing: int
 
 
 class _Run:
-    """One process's pass over its images."""
+    """The extraction of the images of one process.
+
+    Attributes:
+        num_images: number of finished images, failed ones included.
+        num_crops: number of encoded inputs.
+    """
 
     def __init__(
         self,
@@ -203,14 +147,14 @@ class _Run:
         self._skipped = skipped
         self._batch_size = options.batch_size
         self._partial: dict[int, _Partial] = {}
-        self._void: set[int] = set()
+        self._discarded: set[int] = set()
         self._failures: list[Failure] = []
         self._running: collections.deque[tuple[Batch, Tensor, torch.cuda.Event | None]] = (
             collections.deque()
         )
 
     def run(self, images: list[ImageInfo]) -> Iterator[Failure]:
-        """Extract; the images that could not be read or encoded are yielded on the way."""
+        """Extract the features of images; yield the images that could not be read or encoded."""
         batcher = Batcher(self._batch_size)
         task = self._split.task
         chunk_size = sys.maxsize if task.cut_on_device else _MAX_CHUNK
@@ -229,9 +173,9 @@ class _Run:
         yield from self._take_failures()
 
     def _fail(self, failure: Failure) -> None:
-        """Give up an image, once; what is encoded of it is void."""
-        if failure.image.id not in self._void:
-            self._void.add(failure.image.id)
+        """Record the failure of an image once, and discard its embeddings."""
+        if failure.image.id not in self._discarded:
+            self._discarded.add(failure.image.id)
             self._partial.pop(failure.image.id, None)
             self._count(num_images=1)
             self._failures.append(failure)
@@ -241,8 +185,8 @@ class _Run:
         return failures
 
     def _encode(self, batch: Batch) -> None:
-        """Encode a batch; in halves, where the memory is too small, down to a single input."""
-        batch = [s for s in batch if s.chunk.image.id not in self._void]
+        """Encode a batch; if the memory is too small, encode it in halves, down to a single input."""
+        batch = [s for s in batch if s.chunk.image.id not in self._discarded]
         if not batch:
             return
         try:
@@ -250,7 +194,7 @@ class _Run:
         except (MemoryError, RuntimeError) as e:
             if not is_out_of_memory(e):
                 raise
-            error = e.with_traceback(None)  # which would keep the tensors
+            error = e.with_traceback(None)  # the traceback would keep the tensors alive
         else:
             while len(self._running) > (self._device.type == 'cuda'):
                 self._collect()
@@ -268,17 +212,18 @@ class _Run:
             Failure(
                 image,
                 ValueError(
-                    f'too little memory for an input of {width} × {height} pixels ({cause})'
+                    f'too little memory for an input of {width} × {height} pixels ({cause}); use a '
+                    'device with more memory, or a smaller image'
                 ),
             )
         )
 
     def _start(self, batch: Batch) -> None:
-        """Set a batch going; on a GPU it is not waited for."""
+        """Start encoding a batch; on a GPU this does not wait for the result."""
         pixels = [s.chunk.inputs.pixels(s.part, self._device) for s in batch]
         outside = None
         if self._split.task.is_masked:
-            masks = torch.cat([s.chunk.inputs.outside[s.part] for s in batch])
+            masks = torch.cat([_outside(s) for s in batch])
             outside = upload(masks, self._device)
         embeddings = self._encoder(torch.cat(pixels), outside).half()
         event = None
@@ -294,14 +239,14 @@ class _Run:
             self._collect()
 
     def _collect(self) -> None:
-        """Hand the embeddings of a batch to their images, and write those that are complete."""
+        """Assign the embeddings of the oldest batch to their images, and finish complete images."""
         batch, embeddings, event = self._running.popleft()
         if event is not None:
             event.synchronize()
         self._count(num_crops=len(embeddings))
         for segment, part in zip(batch, embeddings.split([len(s) for s in batch]), strict=True):
             chunk = segment.chunk
-            if chunk.image.id in self._void:
+            if chunk.image.id in self._discarded:
                 continue
             partial = self._partial.setdefault(
                 chunk.image.id, _Partial(part.new_empty(chunk.num, part.shape[1]), chunk.num)
@@ -316,7 +261,7 @@ class _Run:
     def _finish(self, chunk: Chunk, embeddings: Tensor) -> None:
         """Hand the record of an image to the writer; a wrong one is a failure of the image."""
         task = self._split.task
-        record = task.record(embeddings, chunk.beside)
+        record = task.record(embeddings, chunk.extras)
         try:
             check(task.kind, record)
         except ValueError as e:

@@ -1,4 +1,4 @@
-"""What the three extractions do with their config; ``arguments`` is their command line."""
+"""Run an extraction from its config. The command line is in ``arguments``."""
 
 __all__ = ['default_batch_size', 'run']
 
@@ -13,20 +13,21 @@ from oadp.clip.precision import resolve_precision
 from oadp.clip.weights import CLIP_PATH, load_clip
 from oadp.data.features.stores import open_store
 from oadp.oake.encoder import ImageEncoder
-from oadp.oake.extraction import Options, Report, Split, extract
+from oadp.oake.extraction import Options, Report, extract
 from oadp.oake.image_list import load_images
+from oadp.oake.split import Split
 from oadp.oake.task import Task
 from oadp.utils import runtime
 from oadp.utils.config import dump_config, to_plain
 from oadp.utils.progress import format_duration
 
 SPLITS = ('val', 'train')
-"""Validation images first: mistakes show sooner."""
+"""Order of the splits: the smaller one first, so that a mistake is found early."""
 
-DRY_RUN_IMAGES = 4  # of each split
+DRY_RUN_IMAGES = 4  # per split
 _BATCH_TOKENS = dict(cpu=3200, cuda=512 * 198)
-"""Tokens of a mini-batch. CPU: 16 parts of an image for ViT-B/32, whose activations stay in cache;
-GPU: 512 of them (reference configuration)."""
+"""Tokens in a mini-batch. CPU: 16 parts of an image for ViT-B/32, whose activations fit the cache;
+GPU: 512 parts (reference configuration)."""
 
 _DATASET_KEYS = ('root', 'annFile', 'output_dir', 'auto_fix', 'type')
 _LOADER_KEYS = ('dataset', 'num_workers')
@@ -35,16 +36,20 @@ _LOADER_KEYS = ('dataset', 'num_workers')
 def run(
     task: type[Task], name: str, config: Mapping[str, Any], world: runtime.World
 ) -> list[Report]:
-    """Extract one kind of features as a config says.
+    """Extract one kind of features.
 
     Args:
-        task: the kind.
+        task: task of the kind.
         name: folder of the log under ``work_dirs``.
-        config: as those in ``configs/oake``; ``train`` or ``val`` may be absent or None.
-        world: this process among those of the run.
+        config: a config such as those in ``configs/oake``; ``train`` or ``val`` may be absent or None.
+        world: this process and the number of processes.
 
     Returns:
-        A report a split.
+        One report per split.
+
+    Raises:
+        FileNotFoundError: a file that the config names does not exist.
+        ValueError: unknown keys or wrong values in the config, or a faulty file.
     """
     root = pathlib.Path('work_dirs', 'dry_run' if runtime.dry_run() else '', name)
     logger = runtime.get_logger(file=root / 'oake.log')
@@ -56,7 +61,7 @@ def run(
     clip = load_clip(config.get('clip', CLIP_PATH))
     encoder = ImageEncoder(clip.visual).to(world.device, dtype)
     del clip
-    # Both first: a mistake in the second should not show after the hours of the first.
+    # Both splits first: a mistake in the second one must not appear after hours of extraction.
     splits = [
         _build_split(task, split, config[split]['dataloader'], encoder, world, root)
         for split in SPLITS
@@ -67,7 +72,9 @@ def run(
         log_interval=log_interval,
         logger=logger,
     )
-    logger.info('%s: %s in %s on %d × %s', name, task.kind, dtype, world.size, world.device.type)
+    logger.info(
+        '%s: extract %s in %s on %d × %s', name, task.kind, dtype, world.size, world.device.type
+    )
     reports = []
     for split in splits:
         reports.append(extract(split, encoder, world, options))
@@ -113,7 +120,7 @@ def _check_keys(
     faults = [f'unknown key {k!r}' for k in found if k not in allowed]
     faults += [f'no {k!r}' for k in required if k not in found]
     if faults:
-        raise ValueError(f'{where}: {"; ".join(faults)}; its keys are {sorted(allowed)}')
+        raise ValueError(f'{where}: {"; ".join(faults)}; expected keys of {sorted(allowed)}')
 
 
 def _check_number(key: str, value: Any, minimum: int) -> int:
@@ -125,14 +132,16 @@ def _check_number(key: str, value: Any, minimum: int) -> int:
 def default_batch_size(
     encoder: ImageEncoder, task: type[Task], device: torch.device, given: int | None = None
 ) -> Callable[[tuple[int, int]], int]:
-    """The mini-batch for inputs of a height and width in pixels.
+    """Return a function from the height and width of inputs in pixels to the size of a mini-batch.
 
     Args:
-        encoder, task, device: a batch has about as many tokens as suit the device.
-        given: a fixed number instead.
+        encoder: gives the number of tokens of an input.
+        task: task of the kind of features.
+        device: a mini-batch has at most the number of tokens that suits this device.
+        given: a fixed size of mini-batches; None for the size that suits the device.
 
     Raises:
-        ValueError: the given one is not positive.
+        ValueError: ``given`` is not positive.
     """
     if given is not None:
         _check_number('mini_batch_size', given, 1)

@@ -77,7 +77,7 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
     Of another machine, or of a process whose number is in use, those are that have not changed for a
     day.
     """
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with contextlib.suppress(FileNotFoundError), os.scandir(os.fspath(folder)) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
             if match and _is_abandoned(entry, match['machine'], int(match['pid'])):

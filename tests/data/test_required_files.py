@@ -82,7 +82,7 @@ def test_states_of_links(here: pathlib.Path) -> None:
     (lvis / 'train2017').symlink_to('../coco/train2017')
     assert state_of([lvis / 'train2017']) == (True, '1 entries')
     (lvis / 'x').symlink_to('../coco/y')
-    assert state_of([lvis / 'x']) == (False, 'a link to ../coco/y, which is not there')
+    assert state_of([lvis / 'x']) == (False, 'a link to ../coco/y, which does not exist')
 
 
 def test_packed_features_count(here: pathlib.Path) -> None:

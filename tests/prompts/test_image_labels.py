@@ -71,10 +71,10 @@ def test_annotations_of_another_set(split):
 
 def test_file_that_is_not_split(split):
     unsplit = split['ann_file'].with_name('x.json')  # its ids are from 1, dog before cat
-    with pytest.raises(ValueError, match='in its order.*build_annotations'):
+    with pytest.raises(ValueError, match='in the same order.*build_annotations'):
         read_image_labels({**split, 'ann_file': unsplit}, CATEGORIES, ALONE)
     in_order = Categories(('dog', 'cat'), ('owl',))
-    with pytest.raises(ValueError, match='in its order.*build_annotations'):
+    with pytest.raises(ValueError, match='in the same order.*build_annotations'):
         read_image_labels({**split, 'ann_file': unsplit}, in_order, ALONE)
 
 

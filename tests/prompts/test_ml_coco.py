@@ -157,7 +157,7 @@ def test_resumes_where_it_was_killed(folder, monkeypatch):
 
 def test_other_settings_do_not_continue(folder):
     ml_coco.main(['ml.py', '--override', '.epochs:1'])
-    with pytest.raises(ValueError, match=r'other settings \(optimizer differ\)'):
+    with pytest.raises(ValueError, match=r'same settings, found others \(optimizer differ\)'):
         ml_coco.main(['ml.py', '--override', '.optimizer.lr:0.01'])
     ml_coco.main(['ml.py', '--override', '.epochs:2'])
     assert [e['epoch'] for e in history()] == [0, 1, 2]

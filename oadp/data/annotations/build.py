@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from oadp.categories import Categories, get_categories
+from oadp.data.annotations.checks import Need
 from oadp.data.annotations.file import AnnotationFile
 from oadp.utils import runtime
 from oadp.utils.files import atomic_write
@@ -29,7 +30,7 @@ DATASETS = {
 }
 """Category set to folder under the data root, and to the stems of its files: whether also ``.min``."""
 
-_NEEDS = ('annotations', 'any_name', 'box', 'size')
+_NEEDS: tuple[Need, ...] = ('annotations', 'any_name', 'box', 'size')
 _NOT_IN_SET = -1  # label of a category that the set leaves out
 _CATEGORY_ID = re.compile(r'"category_id"\s*:\s*\d+')
 _LABEL_LISTS = ('neg_category_ids', 'not_exhaustive_category_ids')  # of LVIS's images

@@ -108,7 +108,7 @@ def test_what_is_left_out_is_filled_in_and_counted(tmp_path, log):
 NAN = float('nan')
 ANNOTATION = ('annotations', 1)
 CASES = [
-    ((*ANNOTATION, 'id'), 2, r'annotations whose id another has: 1 \(id 2: 2 times\)'),
+    ((*ANNOTATION, 'id'), 2, r'annotations with duplicate ids: 1 \(id 2: 2 times\)'),
     ((*ANNOTATION, 'id'), ..., r'annotations without id: 1 \(annotations\[1\]\)'),
     ((*ANNOTATION, 'id'), '1', 'annotations whose id is not an integer: 1'),
     ((*ANNOTATION, 'id'), 1.0, 'annotations whose id is not an integer: 1'),
@@ -140,7 +140,7 @@ CASES = [
     (('annotations',), {}, 'values that should be lists: 1 ."annotations" is a dict'),
     (('categories',), ..., 'lists missing: 1 ."categories"'),
     (('images',), [], 'empty lists: 1 ."images"'),
-    (('images', 1, 'id'), 10, r'images whose id another has: 1 \(id 10: 2 times\)'),
+    (('images', 1, 'id'), 10, r'images with duplicate ids: 1 \(id 10: 2 times\)'),
     (('images', 1, 'file_name'), ..., r'images without file_name: 1 \(id 20\)'),
     (('images', 1, 'file_name'), 3, 'images whose file_name is not a name: 1'),
     (('images', 1, 'file_name'), 'a\0b', 'images whose file_name is not a name: 1'),
@@ -155,7 +155,7 @@ CASES = [
     (('categories', 1, 'name'), 'cat', r"several categories have: 1 \('cat'\)"),
     (('categories', 1, 'name'), 'bat', r"that the file lacks: 1 \('owl'\)"),
     (('categories', 1, 'name'), ..., 'categories without a name: 1'),
-    (('categories', 1, 'id'), 3, 'categories whose id another has: 1'),
+    (('categories', 1, 'id'), 3, 'categories with duplicate ids: 1'),
 ]  # fmt: skip
 
 
