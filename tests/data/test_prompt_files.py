@@ -1,4 +1,4 @@
-"""Writing prompt files."""
+"""Reading and writing prompt files."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_round_trip(tmp_path):
     assert content['bias'].dtype == torch.float32 and float(content['bias']) == 4
 
 
-def test_faults_write_nothing(tmp_path):
+def test_wrong_values_are_not_written(tmp_path):
     with pytest.raises(ValueError, match=r'each of 1 names, found a tensor of shape \(2, 2\)'):
         save_prompts(tmp_path / 'p.pth', ['x'], torch.eye(2))
     with pytest.raises(ValueError, match=r"not finite: \['y'\]"):
@@ -24,7 +24,7 @@ def test_faults_write_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     save_prompts(tmp_path / 'p.pth', ['x'], torch.ones(1, 1))
 
     def fail(content, path):
@@ -39,7 +39,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ['p.pth']
 
 
-def test_load(tmp_path, golden):
+def test_read(tmp_path, golden):
     released = read_prompts(golden / 'world/data/prompts/ml_coco.pth')
     assert len(released['names']) == 65 and released['embeddings'].shape == (65, 512)
     assert float(released['scaler']) == 18.5 and float(released['bias']) == 3.75
@@ -55,12 +55,12 @@ def test_load(tmp_path, golden):
         ({'names': ['a'], 'embeddings': torch.zeros(2, 2)}, r'each of 1 names.*\(2, 2\)'),
     ],
 )
-def test_load_other_content(content, match, tmp_path):
+def test_read_other_content(content, match, tmp_path):
     torch.save(content, tmp_path / 'p.pth')
     with pytest.raises(ValueError, match=match):
         read_prompts(tmp_path / 'p.pth')
 
 
-def test_load_missing(tmp_path):
+def test_read_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match='"Prompts" of the README'):
         read_prompts(tmp_path / 'p.pth')

@@ -18,7 +18,7 @@ def make_store(path: pathlib.Path, count: int = 40) -> pathlib.Path:
     return path / 'data.mdb'
 
 
-def test_whole_stores_pass(tmp_path: pathlib.Path) -> None:
+def test_complete_stores(tmp_path: pathlib.Path) -> None:
     for count in (0, 1, 40):
         file = make_store(tmp_path / f'{count}.lmdb', count)
         if count:
@@ -26,8 +26,8 @@ def test_whole_stores_pass(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize('kept', [0.9, 0.5, 0.1, 0.01, 0])
-def test_cut_off(tmp_path: pathlib.Path, kept: float) -> None:
-    """In a process of its own: without the check it would be killed, and pytest with it."""
+def test_truncated_stores(tmp_path: pathlib.Path, kept: float) -> None:
+    """In a separate process, since without the check the process is killed."""
     file = make_store(tmp_path / 'a.lmdb')
     content = file.read_bytes()
     (tmp_path / 'b.lmdb').mkdir()
@@ -47,7 +47,7 @@ def test_cut_off(tmp_path: pathlib.Path, kept: float) -> None:
         assert 'truncated' in done.stderr
 
 
-def test_something_else(tmp_path: pathlib.Path) -> None:
+def test_other_files(tmp_path: pathlib.Path) -> None:
     (tmp_path / 'data.mdb').write_bytes(b'no database' * 1000)
     with pytest.raises(ValueError, match=r'data\.mdb: expected a packed store'):
         check_length(tmp_path / 'data.mdb')
