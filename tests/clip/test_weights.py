@@ -91,7 +91,7 @@ def test_missing_file(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'match', 'caption'),
     [
-        ({'a': torch.zeros(1)}, r"no \['positional_embedding'.*'a'", 'other weights'),
+        ({'a': torch.zeros(1)}, r"without \['positional_embedding'.*'a'", 'other weights'),
         ({'state_dict': {'a': torch.zeros(1)}}, r"a dict with \['state_dict'\]", 'a checkpoint'),
         (torch.zeros(3), 'found a Tensor', 'a tensor'),
     ],

@@ -51,7 +51,7 @@ def check_masks(records: Records, heights: Column, widths: Column) -> int:
         'segmentation',
     )
     records.fault(
-        "whose segmentation differs in size from the annotation's image",
+        "whose segmentation differs from the size of the annotation's image",
         'expected "size": [height, width] of the image',
         mismatched,
     )
