@@ -138,7 +138,9 @@ def test_tokens_equal_clip():
 
 
 def test_error_lists_all_texts_that_are_too_long():
-    with pytest.raises(ValueError, match=r"6 tokens.*shorten 'a b c d e' \(7 tokens\), 'f g h i j k'"):
+    with pytest.raises(
+        ValueError, match=r"6 tokens.*shorten 'a b c d e' \(7 tokens\), 'f g h i j k'"
+    ):
         tokenize(['a b c d e', 'fits', 'f g h i j k'], 6)
 
 

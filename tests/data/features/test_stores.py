@@ -227,11 +227,11 @@ def test_pack_resumes_and_reports_broken_records(tmp_path, monkeypatch, caplog):
 
 def test_wrong_conversions(tmp_path):
     features.open_store(tmp_path / 'a', 'blocks').write(1, make_record('blocks'))
-    with pytest.raises(ValueError, match='end in .lmdb'):
+    with pytest.raises(ValueError, match='ends in .lmdb'):
         command('pack', tmp_path / 'a', tmp_path / 'b')
     with pytest.raises(ValueError, match='not end in .lmdb'):
         command('unpack', tmp_path / 'a', tmp_path / 'b.lmdb')
-    with pytest.raises(FileNotFoundError, match='no feature records'):
+    with pytest.raises(FileNotFoundError, match='expected feature records'):
         command('check', tmp_path / 'none')
 
 
