@@ -30,12 +30,12 @@ from oadp.clip.weights import import_clip
 from oadp.data.features.stores import open_store
 from oadp.oake.blocks import Blocks
 from oadp.oake.encoder import MEAN, OUTSIDE, STD, ImageEncoder
-from oadp.oake.extraction import Options, Split, extract
+from oadp.oake.extraction import Options, extract
 from oadp.oake.globals import Globals
 from oadp.oake.image_list import ImageInfo
 from oadp.oake.objects import Objects
-from oadp.oake.ranks import Ranks
 from oadp.oake.run import default_batch_size
+from oadp.oake.split import Split
 from oadp.oake.task import Task
 from oadp.utils.runtime import World
 
@@ -206,7 +206,7 @@ def measure_kind(
     alone = [measure_encoder(task, encoder, batch_size, images, args)]
     options = Options(batch_size, 10**9, logging.getLogger('benchmark'))
     world = World(rank=0, local_rank=0, size=1, device=device)
-    report = extract(split, encoder, Ranks(world), options)
+    report = extract(split, encoder, world, options)
     if report.failed:
         raise RuntimeError(f'images failed: {report.failed}')
     # Before and after: other processes' load drifts.

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from oadp.data.features.stores import check, open_store
-from oadp.data.prompt_files import load_prompts
+from oadp.data.prompt_files import read_prompts
 from oadp.mini.results import METRICS, SETTINGS
 from oadp.mini.run import SMALL, stages
 from oadp.mini.shapes import BASES, NOVELS
@@ -87,7 +87,7 @@ def test_proposals_stand_in_the_order_of_the_ids(root: pathlib.Path) -> None:
 
 
 def test_prompts_name_all_classes(root: pathlib.Path) -> None:
-    prompts = load_prompts(root / 'data/mini/prompts/vild.pth')
+    prompts = read_prompts(root / 'data/mini/prompts/vild.pth')
     assert set(BASES + NOVELS) <= set(prompts['names'])
     assert prompts['embeddings'].shape[1] == DIM
 
@@ -132,7 +132,7 @@ def test_learned_prompts_can_replace_the_templates(root: pathlib.Path) -> None:
             timeout=600,
         )
         assert result.returncode == 0, result.stderr[-3000:]
-    prompts = load_prompts(root / 'data/mini/prompts/ml.pth')
+    prompts = read_prompts(root / 'data/mini/prompts/ml.pth')
     assert prompts['names'] == list(BASES + NOVELS)
     assert {'scaler', 'bias'} <= set(prompts)
     model = load_config(root / 'work_dirs/mini/oadp_ml/config.py').model

@@ -1,1 +1,1 @@
-"""CLIP's weights: where they are, and reading them without running what the file holds."""
+"""CLIP: load its weights without running code of the file, and encode texts."""

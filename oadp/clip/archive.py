@@ -1,9 +1,9 @@
-"""The tensors of a TorchScript archive, read without running it.
+"""Read the tensors of a TorchScript archive without running its code.
 
-``torch.jit.load`` compiles the code of an archive, and runs the ``__setstate__`` of its modules while it
-loads. An archive is a zip file: ``data.pkl`` is a pickle of the modules as plain objects, ``data/N`` are
-the bytes of the tensors, and the code lists which attributes of a module are parameters and buffers.
-That is all that is read here.
+``torch.jit.load`` compiles the code of an archive, and runs the ``__setstate__`` of its modules. An
+archive is a zip file: ``data.pkl`` is a pickle of the modules as plain objects, the files ``data/N``
+contain the bytes of the tensors, and the code lists which attributes of a module are parameters and
+buffers. This module reads only these parts.
 """
 
 __all__ = ['is_archive', 'read_archive']
@@ -36,8 +36,10 @@ _DTYPES = {
     'ByteStorage': torch.uint8,
     'BoolStorage': torch.bool,
 }
-_MAX_TEXT = 64 << 20  # bytes of the pickle or of a file of code; CLIP's have less than one million
-_MAX_RATIO = 16  # of all bytes to those of the file; weights hardly compress
+_MAX_TEXT = (
+    64 << 20
+)  # bytes of the pickle or of a code file; those of CLIP have less than one million
+_MAX_RATIO = 16  # uncompressed to compressed size; weights hardly compress
 _CLASS = re.compile(
     r'^class (\w+)\(Module\):\n  __parameters__ = (\[.*?\])\n(?:  __buffers__ = (\[.*?\])\n)?',
     re.MULTILINE,
@@ -45,7 +47,7 @@ _CLASS = re.compile(
 
 
 class _Module:
-    """A module of the archive: its type and its attributes. Nothing of the type's code is there."""
+    """A module of the archive: the name of its type, and its attributes, without its code."""
 
     is_archived = True
     qualified_name = ''
@@ -61,13 +63,14 @@ class _Module:
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
             raise pickle.UnpicklingError(
-                f'{self.qualified_name} has a state of its own making, which only its code could read'
+                f'{self.qualified_name}: expected a state that is a dict of attributes, found one that only '
+                'the code of the module can read'
             )
         self.attributes = state
 
 
 def is_archive(path: str | os.PathLike) -> bool:
-    """Return whether a file is a TorchScript archive, by its list of contents."""
+    """Return whether a file is a TorchScript archive: a zip file that contains code."""
     try:
         with zipfile.ZipFile(path) as file:
             return any('/code/' in name for name in file.namelist())
@@ -76,16 +79,17 @@ def is_archive(path: str | os.PathLike) -> bool:
 
 
 def read_archive(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Read the state dict of a TorchScript archive: what ``torch.jit.load(path).state_dict()`` gives.
+    """Read the state dict of a TorchScript archive, equal to ``torch.jit.load(path).state_dict()``.
 
     Args:
-        path: an archive of ``torch.jit.save``, such as those that OpenAI publishes of CLIP.
+        path: an archive written by ``torch.jit.save``, such as OpenAI's CLIP archives.
 
     Returns:
-        Parameters and buffers by their names, on the CPU.
+        Name to parameter or buffer, on the CPU.
 
     Raises:
-        ValueError: broken, or its modules store anything but attributes; names the file.
+        OSError: the file cannot be read.
+        ValueError: the archive is broken, or a module stores anything other than attributes.
     """
     path = pathlib.Path(path)
     try:
@@ -94,10 +98,10 @@ def read_archive(path: str | os.PathLike) -> dict[str, Tensor]:
             return _Reader(file).state_dict()
     except OSError:
         raise
-    except Exception as e:  # a garbled zip file makes zipfile and zlib stumble in many ways
+    except Exception as e:  # zipfile and zlib raise errors of many kinds for damaged files
         raise ValueError(
-            f'{path}: not a TorchScript archive that can be read without running it '
-            f'({str(e) or type(e).__name__}); fetch it again, or, if you trust where it comes from, '
+            f'{path}: expected a TorchScript archive that can be read without running its code, found '
+            f'another ({str(e) or type(e).__name__}); download it again, or, if you trust its source, '
             f'convert it: torch.save(torch.jit.load({str(path)!r}).state_dict(), ...)'
         ) from e
 
@@ -105,11 +109,11 @@ def read_archive(path: str | os.PathLike) -> dict[str, Tensor]:
 def _check_sizes(file: zipfile.ZipFile, size: int) -> None:
     total = sum(info.file_size for info in file.infolist())
     if total > _MAX_RATIO * size + _MAX_TEXT:
-        raise ValueError(f'{size} bytes that would unfold to {total}')
+        raise ValueError(f'{size} bytes that would decompress to {total}')
 
 
 class _Reader:
-    """One archive."""
+    """Reader of one archive."""
 
     def __init__(self, file: zipfile.ZipFile) -> None:
         self._file = file
@@ -117,7 +121,7 @@ class _Reader:
             n[: -len('data.pkl')] for n in file.namelist() if re.fullmatch('[^/]+/data.pkl', n)
         ]
         if len(roots) != 1:
-            raise ValueError('no data.pkl in its top folder')
+            raise ValueError('no data.pkl in its top-level folder')
         self._root = roots[0]
         self._storages: dict[str, Tensor] = {}
         self._types: dict[str, type[_Module]] = {}
@@ -139,7 +143,7 @@ class _Reader:
         return self._file.read(info)
 
     def _admit(self, module: str, name: str) -> Any:
-        """What a name in the pickle stands for."""
+        """Return the object for a name in the pickle."""
         if module == '__torch__' or module.startswith('__torch__.'):
             qualified = f'{module}.{name}'
             if qualified not in self._types:
@@ -175,9 +179,9 @@ class _Reader:
     def _collect(
         self, module: _Module, prefix: str, state: dict[str, Tensor], above: tuple[_Module, ...]
     ) -> None:
-        """Add the tensors of a module and of those in it, in the order of ``state_dict()``."""
+        """Add the tensors of a module and of its submodules, in the order of ``state_dict()``."""
         if module in above:
-            raise ValueError(f'{prefix} is a part of itself')
+            raise ValueError(f'{prefix} contains itself')
         attributes = module.attributes
         listed = self._lists(module.qualified_name)
         names = [n for n, value in attributes.items() if isinstance(value, Tensor)]
@@ -189,7 +193,7 @@ class _Reader:
                 self._collect(value, f'{prefix}{name}.', state, (*above, module))
 
     def _lists(self, qualified_name: str) -> tuple[list[str], list[str]] | None:
-        """Parameters and buffers of a class, as its code lists them; None where it does not."""
+        """Return the names of parameters and buffers that the code of a class lists; None if it lists none."""
         if qualified_name not in self._listed:
             module, _, name = qualified_name.rpartition('.')
             file = f'code/{module.replace(".", "/")}.py'
@@ -203,14 +207,16 @@ class _Reader:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-    """Stand for torch's ``_rebuild_tensor_v2``: a view of a storage, within its bounds."""
+    """Replace torch's ``_rebuild_tensor_v2``: return a view of a storage, within its bounds."""
     numbers = (offset, *size, *stride)
     if not isinstance(storage, Tensor) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise ValueError('a tensor of another form')
+        raise ValueError('a tensor with arguments of other types')
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count and (last >= storage.numel() or count > storage.numel()):
-        raise ValueError(f'a tensor of {size} that reaches beyond its {storage.numel()} numbers')
+        raise ValueError(
+            f'a tensor of {size} that exceeds its storage of {storage.numel()} numbers'
+        )
     return torch.as_strided(storage, size, stride, offset)
 
 
@@ -222,7 +228,7 @@ _FUNCTIONS = {
     ('torch._utils', '_rebuild_tensor_v2'): _tensor,
     ('collections', 'OrderedDict'): collections.OrderedDict,
     ('torch', 'device'): str,
-    # TorchScript notes by these what the items of a list or the type of a value are.
+    # With these, TorchScript stores the type of a value or of the items of a list.
     **{
         ('torch.jit._pickle', name): _same
         for name in (

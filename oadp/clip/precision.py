@@ -1,4 +1,4 @@
-"""In which number format the encoder computes."""
+"""Choose the number format of the encoder."""
 
 __all__ = ['PRECISIONS', 'resolve_precision']
 
@@ -10,16 +10,16 @@ _DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 PRECISIONS = ('auto', *_DTYPES)
 
 _FAST_BF16 = {'avx512_bf16', 'amx_bf16'}
-"""Linux's names of the instruction sets for which torch has bf16 kernels; elsewhere bf16 is slow."""
+"""Instruction sets, by their names in Linux, for which torch has bf16 kernels; without them bf16 is slow."""
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of a ``precision`` of the config.
+    """Return the dtype of a ``precision`` in a config.
 
     Args:
-        precision: one of ``PRECISIONS``. ``auto`` is fp16 on a GPU; on a CPU bf16 where the
-            processor has instructions for it, else fp32.
-        device: where the encoder runs.
+        precision: one of ``PRECISIONS``. ``auto`` is fp16 on a GPU; on a CPU it is bf16 if the
+            processor has instructions for bf16, otherwise fp32.
+        device: device of the encoder.
 
     Raises:
         ValueError: unknown precision.

@@ -1,30 +1,31 @@
-"""CLIP's text encoder for sentences that begin alike.
+"""Encode sentences that share a prefix with CLIP's text encoder.
 
-Attention in it is causal: what a token becomes depends on those before it alone. So a common beginning
-is encoded once for all sentences, and nothing behind their ends is encoded at all. The numbers are
-those of ``encode_text`` on whole, padded sentences; the work is a fraction of it.
+The attention of the encoder is causal: the output of a token depends only on the tokens before it. So a
+common prefix is encoded once for all sentences, and tokens after the end of a sentence are not encoded.
+The results equal those of ``encode_text`` on padded sentences, at a fraction of the computation.
 """
 
 __all__ = ['encode_continuations']
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 
-def encode_continuations(model: nn.Module, prefix: Tensor, rests: Tensor, ends: Tensor) -> Tensor:
-    """Encode n sentences that share their first tokens. Gradients reach all embeddings.
+def encode_continuations(model: Any, prefix: Tensor, rests: Tensor, ends: Tensor) -> Tensor:
+    """Encode n sentences that share their first tokens. The result is differentiable.
 
     Args:
-        model: a CLIP.
-        prefix: (p, width) token embeddings of what they share, the start token included.
-        rests: (n, l, width) token embeddings of what follows; p + l ≤ ``model.context_length``.
-        ends: (n,) position in ``rests`` of the end token.
+        model: a ``clip.model.CLIP``.
+        prefix: (p, width) token embeddings of the shared prefix, including the start token.
+        rests: (n, l, width) token embeddings after the prefix; p + l ≤ ``model.context_length``.
+        ends: (n,) position of the end token in ``rests``.
 
     Returns:
-        (n, d), not normalised: ``model.encode_text`` of the sentences.
+        (n, d), not normalized, equal to ``model.encode_text`` of the sentences.
     """
     p, length = len(prefix), rests.shape[1]
     positions = model.positional_embedding
@@ -33,18 +34,18 @@ def encode_continuations(model: nn.Module, prefix: Tensor, rests: Tensor, ends: 
     mask = _causal_mask(p + length, prefix)
     for block in model.transformer.resblocks:
         shared, own = _block(block, shared, own, mask)
-    # Not len(own), here and below, which a trace for an ONNX file would keep as a constant.
+    # own.shape[0] here and below, since a trace for ONNX would store len(own) as a constant.
     last = own[torch.arange(own.shape[0], device=own.device), ends]
     return model.ln_final(last) @ model.text_projection
 
 
 def _causal_mask(length: int, like: Tensor) -> Tensor:
-    """(length, length), 0 where a row may look at a column, else −∞."""
+    """Return a (length, length) mask: 0 where a row attends to a column, otherwise −∞."""
     return torch.full((length, length), -math.inf, device=like.device, dtype=like.dtype).triu(1)
 
 
-def _block(block: nn.Module, shared: Tensor, own: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """A residual attention block, on (1, p, width) and (n, l, width)."""
+def _block(block: Any, shared: Tensor, own: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply a residual attention block to (1, p, width) and (n, l, width)."""
     p = shared.shape[1]
     shared_qkv, own_qkv = _project(block, shared), _project(block, own)
     keys, values = (
@@ -57,8 +58,8 @@ def _block(block: nn.Module, shared: Tensor, own: Tensor, mask: Tensor) -> tuple
     )
 
 
-def _project(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values: each (b, heads, t, width / heads)."""
+def _project(block: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and values, each (b, heads, t, width / heads)."""
     attn = block.attn
     qkv = functional.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
     q, k, v = qkv.reshape(*x.shape[:2], 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -66,11 +67,11 @@ def _project(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """(b, t, width)."""
+    """Compute attention: (b, heads, t, width / heads) to (b, t, width)."""
     weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + mask).softmax(dim=-1)
     return (weights @ v).transpose(1, 2).flatten(2)
 
 
-def _finish(block: nn.Module, x: Tensor, attended: Tensor) -> Tensor:
+def _finish(block: Any, x: Tensor, attended: Tensor) -> Tensor:
     x = x + block.attn.out_proj(attended)
     return x + block.mlp(block.ln_2(x))

@@ -1,7 +1,7 @@
-"""CLIP: load its weights, tokenise for it, write an archive of the kind that OpenAI ships.
+"""Load CLIP, tokenize and encode texts, and write archives in OpenAI's format.
 
-The network is the ``clip`` package's own. What is added is a loader that never downloads, runs no
-pickled code, takes the sizes from the weights, and says what is wrong with a file.
+The network is that of the ``clip`` package. The loader of this module never downloads, runs no pickled
+code, takes the sizes from the weights, and reports what is wrong with a file.
 """
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
 ]
 
 import copy
-import hashlib
 import os
 import pathlib
 import types
@@ -29,20 +28,20 @@ from torch.nn import functional
 
 from oadp import compat
 from oadp.clip.archive import is_archive, read_archive
-from oadp.clip.files import CLIP_PATH, OPENAI_SHA256
+from oadp.data.sources import CLIP_PATH, OPENAI_SHA256
 from oadp.utils import runtime
-from oadp.utils.files import atomic_write
+from oadp.utils.files import atomic_write, sha256
 from oadp.utils.finite import refuse_non_finite
 
 _SIZES = ('input_resolution', 'context_length', 'vocab_size')
-"""Integers that OpenAI's archives hold beside the weights."""
+"""Integers that OpenAI's archives contain in addition to the weights."""
 
 _REQUIRED = ('positional_embedding', 'text_projection', 'token_embedding.weight', 'ln_final.weight')
 _HEAD_WIDTH = 64  # channels of an attention head, in every CLIP
 
 
 def import_clip() -> types.ModuleType:
-    """The ``clip`` package, with what it needs from the environment in place."""
+    """Import the ``clip`` package after preparing its dependencies."""
     compat.prepare_clip()
     import clip
     import clip.model
@@ -50,28 +49,27 @@ def import_clip() -> types.ModuleType:
     return clip
 
 
-def load_clip(path: str | os.PathLike = CLIP_PATH, device: str | torch.device = 'cpu') -> nn.Module:
-    """Read CLIP from OpenAI's TorchScript archive, or from a plain state dict.
+def load_clip(path: str | os.PathLike = CLIP_PATH, device: str | torch.device = 'cpu') -> Any:
+    """Load CLIP from OpenAI's TorchScript archive, or from a state dict.
 
-    A file with the name of an archive of OpenAI's but other content is used as it is, with a
-    warning.
+    A file with the name of one of OpenAI's archives but another checksum is loaded with a warning.
 
     Args:
         path: the file. Nothing is downloaded.
-        device: where to put the model.
+        device: device of the model.
 
     Returns:
-        A ``clip.model.CLIP``, float32, in evaluation mode, no parameter of which takes a gradient.
-        Weights pass through fp16, in which OpenAI's are, so numbers equal those of ``clip.load``.
+        A ``clip.model.CLIP`` in float32 and evaluation mode, without gradients. Weights are converted
+        to fp16 first, the format of OpenAI's, so numbers equal those of ``clip.load``.
 
     Raises:
-        FileNotFoundError: no such file; says how to get it.
-        ValueError: the file does not hold CLIP's weights; says what it holds.
+        FileNotFoundError: no such file; the message says how to get it.
+        ValueError: the file does not contain CLIP's weights; the message says what it contains.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no CLIP weights there; `python -m oadp.pretrained clip` downloads OpenAI's "
+            f"{path}: no such file of CLIP weights; `python -m oadp.pretrained clip` downloads OpenAI's "
             f'ViT-B/32 to {CLIP_PATH} (README, "Pretrained Models")'
         )
     _check_sum(path)
@@ -79,10 +77,10 @@ def load_clip(path: str | os.PathLike = CLIP_PATH, device: str | torch.device = 
     missing = [key for key in _REQUIRED if key not in state_dict]
     if missing:
         raise ValueError(
-            f'{path}: not the weights of a CLIP: no {missing} among {len(state_dict)} tensors, '
-            f'such as {sorted(state_dict)[:3]}'
+            f'{path}: expected the weights of a CLIP, found {len(state_dict)} tensors without {missing}, '
+            f'such as {sorted(state_dict)[:3]}; use a state dict of clip.model.CLIP'
         )
-    refuse_non_finite(state_dict, path, 'fetch the weights again')
+    refuse_non_finite(state_dict, path, 'download the weights again')
     model = import_clip().model.build_model(state_dict)
     return model.float().requires_grad_(False).eval().to(device)
 
@@ -91,15 +89,12 @@ def _check_sum(path: pathlib.Path) -> None:
     expected = OPENAI_SHA256.get(path.name)
     if expected is None:
         return
-    with path.open('rb') as f:
-        digest = hashlib.sha256()
-        while block := f.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != expected:
+    found = sha256(path)
+    if found != expected:
         runtime.get_logger().warning(
-            '%s is not the file that OpenAI published (SHA-256 %s…, expected %s…); it is used as it is',
+            '%s is not the file that OpenAI published (SHA-256 %s…, expected %s…); it is used anyway',
             path,
-            digest.hexdigest()[:12],
+            found[:12],
             expected[:12],
         )
 
@@ -125,9 +120,9 @@ def _describe(value: Any) -> str:
 
 
 class _Sizes(nn.Module):
-    """A CLIP with the three sizes as buffers, in the place where OpenAI's archives have them."""
+    """A CLIP with the three sizes as buffers, under the keys of OpenAI's archives."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         for name, child in model.named_children():
             self.add_module(name, child)
@@ -141,15 +136,16 @@ class _Sizes(nn.Module):
         return x
 
 
-def save_clip_archive(model: nn.Module, path: str | os.PathLike) -> None:
-    """Write a CLIP as a TorchScript archive with OpenAI's key layout. Atomic.
+def save_clip_archive(model: Any, path: str | os.PathLike) -> None:
+    """Write a CLIP as a TorchScript archive with OpenAI's keys. Atomic.
 
-    ``clip.load`` and :func:`load_clip` read it. It holds the weights and sizes, not the computation
-    (``clip.load(..., jit=True)`` has nothing to run). Weights are stored in fp16 where OpenAI's are.
+    ``clip.load`` and :func:`load_clip` read it. It contains the weights and the sizes, but not the
+    computation, so ``clip.load(..., jit=True)`` cannot run it. The same weights as in OpenAI's archives
+    are stored in fp16.
 
     Args:
-        model: a ``clip.model.CLIP``; left as it is.
-        path: the archive; its folder is made.
+        model: a ``clip.model.CLIP``; not changed.
+        path: path of the archive; its folder is created.
     """
     model = copy.deepcopy(model).cpu().eval()
     import_clip().model.convert_weights(model)
@@ -159,17 +155,17 @@ def save_clip_archive(model: nn.Module, path: str | os.PathLike) -> None:
 
 
 def tokenize(texts: Sequence[str], context_length: int) -> Tensor:
-    """Turn texts into tokens, as CLIP does.
+    """Tokenize texts as CLIP does.
 
     Args:
         texts: n texts.
-        context_length: longest sequence, the start and the end included: ``model.context_length``.
+        context_length: maximum number of tokens including start and end, ``model.context_length``.
 
     Returns:
-        (n, context_length) int64: start, words, end, zeros.
+        (n, context_length) int64: start token, tokens of the text, end token, zeros.
 
     Raises:
-        ValueError: texts that are too long; all of them are listed.
+        ValueError: texts are too long; all of them are listed.
     """
     clip = import_clip()
     texts = list(texts)
@@ -178,32 +174,33 @@ def tokenize(texts: Sequence[str], context_length: int) -> Tensor:
     except RuntimeError:
         lengths = {t: int(clip.tokenize(t, context_length=_length(t)).argmax()) + 1 for t in texts}
     raise ValueError(
-        f'too long for the context length of this CLIP, {context_length} tokens: '
+        f'expected texts of at most {context_length} tokens, the context length of this CLIP, found '
+        'longer ones; shorten '
         + ', '.join(f'{t!r} ({n} tokens)' for t, n in lengths.items() if n > context_length)
     )
 
 
 def _length(text: str) -> int:
-    """An upper bound of the number of tokens: one a byte, the start and the end.
+    """Return an upper bound of the number of tokens: one per byte, the start and the end.
 
-    CLIP first replaces HTML entities, a few of which get longer, though never twice as long.
+    CLIP first replaces HTML entities, which can make a text longer, but less than twice as long.
     """
     return 2 * len(text.encode()) + 2
 
 
-def encode_embeddings(model: nn.Module, embeddings: Tensor, ends: Tensor) -> Tensor:
-    """The text encoder from the token embeddings on: learned ones can stand among them.
+def encode_embeddings(model: Any, embeddings: Tensor, ends: Tensor) -> Tensor:
+    """Encode sequences of token embeddings, which may include learned ones.
 
-    Attention is causal, so what stands behind the end token changes nothing, and a sequence may be
-    cut there.
+    The attention is causal, so tokens after the end token have no effect, and a sequence may be cut
+    there.
 
     Args:
-        model: a CLIP.
+        model: a ``clip.model.CLIP``.
         embeddings: (n, l, width) token embeddings, l ≤ ``model.context_length``.
         ends: (n,) position of the end token.
 
     Returns:
-        (n, d), not normalised: ``model.encode_text`` of these tokens.
+        (n, d), not normalized, equal to ``model.encode_text`` of the same tokens.
     """
     x = embeddings + model.positional_embedding[: embeddings.shape[1]]
     x = model.transformer(x.transpose(0, 1)).transpose(0, 1)
@@ -213,24 +210,24 @@ def encode_embeddings(model: nn.Module, embeddings: Tensor, ends: Tensor) -> Ten
 
 @torch.no_grad()
 def encode_texts(
-    model: nn.Module,
+    model: Any,
     texts: Sequence[str],
     batch_size: int = 256,
     progress: Callable[[int], Any] | None = None,
 ) -> Tensor:
-    """Embed texts, each distinct one once, in batches of nearly equal length without much padding.
+    """Encode texts. Equal texts are encoded once, and batches contain texts of similar lengths.
 
     Args:
-        model: a CLIP.
+        model: a ``clip.model.CLIP``.
         texts: n texts.
-        batch_size: texts encoded together.
-        progress: called with the number of texts done since the last call.
+        batch_size: number of texts in a batch.
+        progress: called with the number of texts encoded since the last call.
 
     Returns:
-        (n, d) float32 on the model's device, of unit length.
+        (n, d) float32 of unit length, on the device of the model.
 
     Raises:
-        ValueError: texts longer than the model's context.
+        ValueError: texts are longer than the context length of the model.
     """
     device = model.token_embedding.weight.device
     distinct = list(dict.fromkeys(texts))

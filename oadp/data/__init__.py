@@ -1,1 +1,1 @@
-"""Data files: annotations, images, features and prompts, and the checks they pass before use."""
+"""Read, check and write data files: annotations, images, proposals, features and prompts."""

@@ -1,4 +1,4 @@
-"""Pure xyxy geometry on tensors, shared by extraction and detection.
+"""Geometry of xyxy boxes on tensors, for extraction and detection.
 
 Boxes are (n, 4) tensors x1, y1, x2, y2 in pixels, x to the right, y down, with continuous
 coordinates: a box of x1 = 10 and x2 = 14 is 4 pixels wide. Sizes are (width, height).
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 MIN_BOX_SIDE = 4
-"""Pixels: a box narrower or lower than this carries no object (the paper's released features)."""
+"""Minimum width and height of a proposal in pixels (as in the features that the authors released)."""
 
 
 def sizes(xyxy: Tensor) -> Tensor:
-    """Width and height of each box.
+    """Return the width and height of each box.
 
     Args:
         xyxy: (n, 4) boxes.
@@ -37,7 +37,7 @@ def sizes(xyxy: Tensor) -> Tensor:
 
 
 def centers(xyxy: Tensor) -> Tensor:
-    """Centre of each box: (n, 4) boxes to (n, 2) points x, y.
+    """Return the center of each box: (n, 4) boxes to (n, 2) points x, y.
 
     >>> centers(torch.tensor([[10., 20., 14., 25.]])).tolist()
     [[12.0, 22.5]]
@@ -46,7 +46,7 @@ def centers(xyxy: Tensor) -> Tensor:
 
 
 def is_large_enough(xyxy: Tensor, min_side: float = MIN_BOX_SIDE) -> Tensor:
-    """Which boxes are at least ``min_side`` pixels wide and high.
+    """Return which boxes are at least ``min_side`` pixels wide and high.
 
     Args:
         xyxy: (n, 4) boxes.
@@ -62,7 +62,7 @@ def is_large_enough(xyxy: Tensor, min_side: float = MIN_BOX_SIDE) -> Tensor:
 
 
 def any_overlap(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    """Which pairs of boxes share an area, however small; a common edge is none.
+    """Return which pairs of boxes overlap; boxes that only share an edge do not.
 
     Args:
         a_xyxy: (n, 4) boxes.
@@ -81,14 +81,14 @@ def any_overlap(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
 
 
 def expand_to_square(xyxy: Tensor, side: Tensor) -> Tensor:
-    """Centre a square on each box.
+    """Center a square on each box.
 
     Args:
         xyxy: (n, 4) boxes in pixels of the image.
         side: (n,) side lengths in pixels.
 
     Returns:
-        (n, 4) squares; they may overhang the image.
+        (n, 4) squares; they may extend beyond the image.
 
     >>> expand_to_square(torch.tensor([[10., 20., 14., 25.]]), torch.tensor([8.])).tolist()
     [[8.0, 18.5, 16.0, 26.5]]
@@ -99,9 +99,9 @@ def expand_to_square(xyxy: Tensor, side: Tensor) -> Tensor:
 
 
 def shift_into(xyxy: Tensor, size_wh: tuple[int, int]) -> Tensor:
-    """Shift overhanging boxes back into the image, each axis by itself.
+    """Shift boxes that extend beyond the image into it, separately along each axis.
 
-    Along an axis on which a box is longer than the image it stays where it is.
+    A box is not shifted along an axis on which it is longer than the image.
 
     Args:
         xyxy: (n, 4) boxes.

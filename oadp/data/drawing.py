@@ -1,9 +1,9 @@
-"""Pictures of detections: boxes or masks, names and scores; novel categories in a colour of their own."""
+"""Draw detections: boxes or masks, names and scores; novel categories have their own color."""
 
 __all__ = ['BASE_COLOR', 'NOVEL_COLOR', 'draw', 'save_drawing', 'to_detections']
 
 import pathlib
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -18,26 +18,26 @@ BASE_COLOR = sv.Color.from_hex('#1971c2')
 NOVEL_COLOR = sv.Color.from_hex('#e8590c')
 
 _MIN_SIDE = 480
-"""Pixels: an image whose shorter side is less is enlarged first, so that names can be read."""
+"""Images with a shorter side of fewer pixels are enlarged first, so that names are legible."""
 
 _MAX_ENLARGED = 4 * _MIN_SIDE
-"""Pixels: the longer side to which an image is enlarged at most, as a strip would become huge."""
+"""Maximum longer side in pixels of an enlarged image, which limits narrow images."""
 
 _MAX_JPEG_SIDE = 65_500  # pixels, libjpeg's limit
-_JPEG_QUALITY = 95  # percent; text and thin lines suffer below
+_JPEG_QUALITY = 95  # percent; lower values blur text and thin lines
 
 
 def to_detections(result: Any, categories: Categories, threshold: float = 0.0) -> sv.Detections:
-    """Turn mmdet's result of an image into supervision's detections.
+    """Convert mmdet's result of an image to supervision's detections.
 
     Args:
-        result: by category (n, 5) arrays xyxy and score; or a pair of that and, by category, n masks,
-            (h, w) bool or run-length encoded.
-        categories: of the result, in its order.
-        threshold: the lowest score to keep, in [0, 1].
+        result: for each category an (n, 5) array of xyxy and score; or a pair of these and, for each
+            category, n masks, which are (h, w) bool or run-length encoded.
+        categories: categories of the result, in the same order.
+        threshold: minimum score, in [0, 1].
 
     Returns:
-        Detections by descending score, with ``class_name`` and ``is_base`` in their ``data``.
+        Detections sorted by descending score, with ``class_name`` and ``is_base`` in ``data``.
     """
     boxes, masks = result if isinstance(result, tuple) else (result, None)
     labels = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
@@ -70,13 +70,13 @@ def draw(image: np.ndarray, detections: sv.Detections, max_side: int | None = No
 
     Args:
         image: (h, w, 3) uint8 RGB; not changed.
-        detections: boxes in its pixels. ``data['class_name']`` gives names; ``data['is_base']``
-            (bool) colours, base and novel, else each category has its own; ``confidence`` scores;
-            ``mask``, if there, is drawn as well.
-        max_side: an image with a longer side is shrunk to this many pixels first.
+        detections: boxes in pixels of the image. Names are taken from ``data['class_name']`` and
+            scores from ``confidence``. Colors depend on ``data['is_base']`` (bool) if present, and
+            on the category otherwise. Masks are drawn if present.
+        max_side: images with a longer side are reduced to this number of pixels first.
 
     Returns:
-        (h', w', 3) uint8 RGB: as large as ``image``, enlarged where that is small, or shrunk.
+        (h', w', 3) uint8 RGB, of the size of ``image`` unless it is enlarged or reduced.
     """
     shorter, longer = sorted(image.shape[:2])
     scale = max(1.0, min(_MIN_SIDE / shorter, _MAX_ENLARGED / longer))
@@ -89,19 +89,19 @@ def draw(image: np.ndarray, detections: sv.Detections, max_side: int | None = No
         scene = scene.copy()
     if not len(detections):
         return scene
-    size_wh = scene.shape[1::-1]
+    size_wh = scene.shape[1], scene.shape[0]
     thickness = sv.calculate_optimal_line_thickness(size_wh)
     text_scale = sv.calculate_optimal_text_scale(size_wh)
     is_base = detections.data.get('is_base')
     palette = sv.ColorPalette.DEFAULT
-    lookup = np.arange(len(detections)) if detections.class_id is None else detections.class_id
+    lookup: Any = np.arange(len(detections)) if detections.class_id is None else detections.class_id
     if is_base is not None:
         palette = sv.ColorPalette([BASE_COLOR, NOVEL_COLOR])
         lookup = (~np.asarray(is_base, dtype=bool)).astype(int)
-    bgr = cv2.cvtColor(scene, cv2.COLOR_RGB2BGR)  # supervision's colours are OpenCV's
-    # The most certain are drawn last, on top.
+    bgr: Any = cv2.cvtColor(scene, cv2.COLOR_RGB2BGR)  # supervision uses OpenCV's order of channels
+    # The detections with the highest scores are drawn last, on top.
     order = np.argsort(_scores(detections), kind='stable')
-    detections, lookup = detections[order], lookup[order]
+    detections, lookup = cast(sv.Detections, detections[order]), lookup[order]
     if detections.mask is not None:
         bgr = sv.MaskAnnotator(palette, opacity=0.4).annotate(
             bgr, detections, custom_color_lookup=lookup
@@ -141,7 +141,7 @@ def _move_labels_inside(
     text_scale: float,
     padding: int,
 ) -> sv.Detections:
-    """Move the upper left corners, above which supervision writes, so that no label is cut off."""
+    """Move the upper left corners, above which supervision draws the labels, so that no label is clipped."""
     texts = [cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, text_scale, 1)[0] for label in labels]
     label_wh = np.array(texts) + 2 * padding
     moved = detections.xyxy.copy()
@@ -177,20 +177,18 @@ def _resize(
 
 
 def save_drawing(stem: pathlib.Path, image: np.ndarray) -> pathlib.Path:
-    """Write an image as JPEG, or as PNG where a side is longer than JPEG can hold. Atomic.
+    """Write an image as JPEG, or as PNG if a side exceeds the limit of JPEG. Atomic.
 
     Args:
-        stem: the path without its suffix.
+        stem: path without the suffix.
         image: (h, w, 3) uint8 RGB.
 
     Returns:
-        The file that was written.
+        Path of the file.
     """
     if max(image.shape[:2]) <= _MAX_JPEG_SIDE:
-        path, options = (
-            stem.with_name(f'{stem.name}.jpg'),
-            dict(format='JPEG', quality=_JPEG_QUALITY),
-        )
+        path = stem.with_name(f'{stem.name}.jpg')
+        options: dict[str, Any] = dict(format='JPEG', quality=_JPEG_QUALITY)
     else:
         path, options = stem.with_name(f'{stem.name}.png'), dict(format='PNG')
     with atomic_write(path) as temporary:

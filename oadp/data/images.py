@@ -1,9 +1,9 @@
-"""The one reader of images: for OAKE, training, test, proposals, detection and the web page.
+"""Read images, for OAKE, training, test, proposals, detection and the web page.
 
-All commands see the same pixels of a file, or the same error. Pillow decodes: of 8-bit JPEG, PNG, BMP,
-TIFF and WebP files it gives the bytes that OpenCV gives (``tests/data/test_images.py``), and it finds
-files that are cut off, which OpenCV fills with grey. The header is looked at before any pixel is
-unpacked, so a wrong size costs no memory.
+All commands read the same pixels of a file, or raise the same error. Pillow decodes the files: for 8-bit
+JPEG, PNG, BMP, TIFF and WebP files it returns the same bytes as OpenCV (``tests/data/test_images.py``), and
+it detects truncated files, which OpenCV fills with gray. The header is checked before any pixel is decoded,
+so a wrong size needs no memory.
 """
 
 __all__ = [
@@ -31,11 +31,10 @@ Image = str | os.PathLike | np.ndarray | PIL.Image.Image
 """A file, an (h, w, 3) uint8 array in the order RGB, or a PIL image."""
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-"""What is taken for an image in a folder."""
+"""Suffixes of the files that are treated as images in a folder."""
 
 MAX_PIXELS = 178_956_970
-"""Larger images are refused, as Pillow does by default (0.5 GB of RGB): they may be made to fill the
-memory."""
+"""Maximum number of pixels, as in Pillow (0.5 GB of RGB): a larger file may be made to exhaust the memory."""
 
 _ORIENTATION = 0x0112  # EXIF's tag
 _TURNS = {
@@ -47,26 +46,26 @@ _TURNS = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
-"""How an image is shown, by the value of EXIF's orientation; 1 is as stored."""
+"""EXIF orientation to the operation that turns the stored image upright; 1 needs none."""
 
 _WIDE_INTEGERS = ('PNG', 'PPM')
-"""Formats whose 16-bit samples some versions of Pillow give as 32-bit integers (mode ``I``)."""
+"""Formats whose 16-bit samples some versions of Pillow return as 32-bit integers (mode ``I``)."""
 
 
 def find_images(patterns: Iterable[str | os.PathLike]) -> tuple[list[pathlib.Path], list[str]]:
     """Find images.
 
     Args:
-        patterns: files, folders (the images right in them), and patterns with ``*``, ``?``, ``[]``
-            or ``**``, for shells that leave these to the program.
+        patterns: files, folders (images directly in them), and patterns with ``*``, ``?``, ``[]`` or
+            ``**``, for shells that do not expand patterns.
 
     Returns:
-        Paths in the order given, sorted within a folder or pattern, each once; and a sentence for
-        each pattern that gave none. A file that is named is taken for an image whatever its suffix.
+        Paths in the given order, sorted within a folder or pattern, without duplicates; and a message
+        for each pattern without an image. A file given by name may have any suffix.
     """
     found: dict[pathlib.Path, None] = {}
     faults = []
-    for pattern in map(os.fspath, patterns):
+    for pattern in [os.fspath(p) for p in patterns]:
         path = pathlib.Path(pattern)
         if path.is_file():
             matches = [path]
@@ -90,22 +89,22 @@ def read_image(
     size_wh: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """Read an image as it is shown: turned as its EXIF data say, in 8 bits, without transparency.
+    """Read an image as displayed: with its EXIF orientation, in 8 bits, without transparency.
 
-    Of an animation or a file of several pages it is the first. Of 16-bit samples the upper 8 bits
-    are kept.
+    The first frame or page of a file is read. 16-bit samples are reduced to their upper 8 bits.
 
     Args:
         path: the file.
-        size_wh: width and height as shown, where they are known, such as those of an annotation.
-        max_pixels: refuse larger images before they are unpacked.
+        size_wh: expected width and height as displayed, for example from an annotation; None to
+            accept any.
+        max_pixels: larger images are rejected before they are decoded.
 
     Returns:
         (h, w, 3) uint8, RGB, writable.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not an image, cut off, too large, or of another size; names the file.
+        ValueError: not an image, truncated, too large, or of another size; the message names the file.
     """
     return np.array(read_pil_image(path, size_wh, max_pixels))
 
@@ -115,11 +114,14 @@ def read_pil_image(
     size_wh: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> PIL.Image.Image:
-    """Read the image of ``read_image`` as a PIL image of mode RGB."""
+    """Read an image as ``read_image`` does, as a PIL image of mode RGB."""
     try:
         with open(path, 'rb') as file:
             return _read(file, os.fspath(path), size_wh, max_pixels)
-    except (FileNotFoundError, NotADirectoryError) as e:  # the latter where a link is a plain file
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+    ) as e:  # the latter if a folder in the path is a file
         raise FileNotFoundError(
             f'{os.fspath(path)}: no such image; "Datasets" of the README says where those of a '
             'dataset belong'
@@ -131,21 +133,24 @@ def read_pil_image(
 def decode_image(
     data: bytes, name: str, size_wh: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """Decode what is in the memory, as ``read_image`` does.
+    """Decode an image in memory as ``read_image`` does.
 
     Args:
-        data: the file's content.
-        name: of the file, for errors.
-        size_wh, max_pixels: see ``read_image``.
+        data: content of the file.
+        name: name of the file, for errors.
+        size_wh: see ``read_image``.
+        max_pixels: see ``read_image``.
     """
     return np.array(_read(io.BytesIO(data), name, size_wh, max_pixels))
 
 
 def to_array(image: Image) -> np.ndarray:
-    """Turn any image into an (h, w, 3) uint8 array, RGB.
+    """Convert any image to an (h, w, 3) uint8 array, RGB.
 
     Raises:
-        FileNotFoundError, ValueError, TypeError: it is none.
+        FileNotFoundError: no such file.
+        ValueError: not a readable image, or an array of another shape or type.
+        TypeError: neither a path, a PIL image nor an array.
     """
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
@@ -172,7 +177,7 @@ def _read(
         raise
     except PIL.UnidentifiedImageError as e:
         raise ValueError(f'{name}: not a readable image (of no known format)') from e
-    except Exception as e:  # damaged headers make Pillow fail in many ways
+    except Exception as e:  # Pillow raises errors of many kinds for damaged headers
         raise ValueError(f'{name}: not a readable image ({_one_line(e)})') from e
     with image:
         return _unpack(image, name, size_wh, max_pixels)
@@ -189,14 +194,14 @@ def _unpack(
         )
     if not width or not height:
         raise ValueError(f'{name}: not a readable image ({width} × {height} pixels)')
-    # Whether it is turned is not known of every format before it is unpacked.
+    # For some formats, the orientation is known only after decoding.
     if size_wh is not None and {*size_wh} != {width, height}:
         raise _size_error(name, image, size_wh)
     try:
         image.load()
     except MemoryError:
         raise
-    except Exception as e:  # damaged data make Pillow fail in many ways
+    except Exception as e:  # Pillow raises errors of many kinds for damaged data
         raise ValueError(f'{name}: not a readable image ({_one_line(e)})') from e
     rgb = _to_rgb(image, name)
     turn = _TURNS.get(_orientation(image))
@@ -219,7 +224,7 @@ def _size_error(
 
 
 def _to_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
-    """8 bits a sample, three samples a pixel; transparency is dropped, as OpenCV does."""
+    """Convert to 8 bits per sample and three samples per pixel, dropping transparency as OpenCV does."""
     if image.mode.startswith('I;16') or (image.mode == 'I' and image.format in _WIDE_INTEGERS):
         samples = np.asarray(image).clip(0, 0xFFFF)
         return PIL.Image.fromarray((samples >> 8).astype(np.uint8)).convert('RGB')
@@ -229,15 +234,15 @@ def _to_rgb(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
             'white; convert it to 8 bits a sample)'
         )
     if image.mode == 'P':
-        image = image.convert('RGBA')  # Pillow warns where a palette's transparency is dropped
+        image = image.convert('RGBA')  # avoids Pillow's warning about the transparency of a palette
     return image.convert('RGB')
 
 
 def _orientation(image: PIL.Image.Image) -> int:
-    """EXIF's orientation; that of a TIFF file Pillow has applied, and removed."""
+    """Return the EXIF orientation. Pillow has applied and removed that of a TIFF file."""
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # broken EXIF data, which viewers and OpenCV ignore as well
+    except Exception:  # broken EXIF data, which viewers and OpenCV ignore too
         return 1
 
 

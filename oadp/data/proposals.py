@@ -1,7 +1,7 @@
-"""Read a list of proposals, and check that they are of its images before crops are made of them.
+"""Read proposals, and check that they belong to the images of a split.
 
-A list in another order has the right length: each image then gets the boxes of another one. What
-gives it away are boxes that reach outside of their images.
+If a list is read in the wrong order, its length is right, but each image gets the boxes of another one. This
+is detected by boxes that extend beyond their images.
 """
 
 __all__ = ['check_proposals', 'load_proposals', 'outside']
@@ -17,8 +17,8 @@ from oadp.compat import load_pickled_arrays
 
 OVERHANG_PIXELS = 2.0
 OVERHANG_RATIO = 0.01
-"""How far a box may reach beyond an edge of its image: so many pixels, or this part of the side if
-that is more. Rescaling and rounding to float16 move a box by less."""
+"""Tolerance for boxes beyond an edge of their image: the maximum of a number of pixels and a fraction of the
+side. Rescaling and rounding to float16 move a box by less."""
 
 
 def load_proposals(
@@ -31,10 +31,12 @@ def load_proposals(
 
     Args:
         file: pickled list of (k, 5) float arrays: xyxy in pixels of the image, objectness.
-        image_ids, sizes_wh, is_sorted: see :func:`check_proposals`.
+        image_ids: see :func:`check_proposals`.
+        sizes_wh: see :func:`check_proposals`.
+        is_sorted: see :func:`check_proposals`.
 
     Returns:
-        (k, 5) float32 arrays by image id.
+        Image id to (k, 5) float32 array.
 
     Raises:
         FileNotFoundError: no such file.
@@ -58,19 +60,19 @@ def check_proposals(
     """Check the proposals of a split.
 
     Args:
-        file: named in errors; not read.
-        arrays: its content.
-        image_ids: of the n images, in the order of the annotation file.
-        sizes_wh: their widths and heights in pixels; None where not known.
-        is_sorted: the list is in the order of ascending image id, instead.
+        file: path for error messages; not read.
+        arrays: content of the file.
+        image_ids: ids of the n images, in the order of the annotation file.
+        sizes_wh: widths and heights of the images in pixels; None if unknown.
+        is_sorted: whether the list is in the order of ascending image ids instead.
 
     Returns:
         n arrays in the order of the list: (k, 5) float32, xyxy in pixels and objectness.
 
     Raises:
-        ValueError: not a list of such arrays, not n of them, boxes whose corners are swapped, or
-            that reach far outside of their images. Numbers that are not finite pass: they are a
-            failure of their image alone, when it is encoded.
+        ValueError: not a list of n such arrays, boxes with swapped corners, or boxes far outside
+            their images. Non-finite numbers are accepted here: they are a failure of their image
+            when it is encoded.
     """
     file = pathlib.Path(file)
     if not isinstance(arrays, (list, tuple)):
@@ -93,7 +95,7 @@ def check_proposals(
         first, size = image_ids[order[wrong[0]]], sizes_wh[order[wrong[0]]]
         fits = not _misfits(checked, [sizes_wh[i] for i in other])
         raise ValueError(
-            f'{file}: {len(wrong)} of {len(checked)} images have proposals far outside of them, '
+            f'{file}: {len(wrong)} of {len(checked)} images have proposals far outside the image, '
             f'such as image {first} of {size[0]} × {size[1]} pixels, whose boxes span '
             f'({box[:, 0].min():g}, {box[:, 1].min():g}) to '
             f'({box[:, 2].max():g}, {box[:, 3].max():g}); {_advice(is_sorted, fits)}'
@@ -105,7 +107,7 @@ def _advice(is_sorted: bool, fits: bool) -> str:
     read_as = 'ascending image id' if is_sorted else "the annotation file's images"
     if fits:
         return (
-            f'in the other order they fit, so set proposal_sorted={not is_sorted} (it is '
+            f'they fit in the other order, so set proposal_sorted={not is_sorted} (it is '
             f'{is_sorted}: the list is read in the order of {read_as})'
         )
     return (
@@ -124,7 +126,7 @@ def _misfits(arrays: Sequence[np.ndarray], sizes_wh: Sequence[tuple[int, int] | 
 
 
 def outside(xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """Which boxes reach beyond their image, by more than rounding accounts for.
+    """Return which boxes extend beyond their image by more than the tolerance.
 
     Args:
         xyxy: (n, 4) boxes in pixels.

@@ -1,25 +1,22 @@
-"""The layout of data and weights that the README describes, and what of it is there.
+"""List the data and weights that the commands read, and check which of them are present."""
 
-Apart from ``oadp.doctor``, which shows it, because it is what the other commands agree on.
-"""
-
-__all__ = ['Entry', 'layout', 'state_of']
+__all__ = ['Entry', 'required_files', 'state_of']
 
 import dataclasses
 import os
 import pathlib
 
-from oadp.pretrained import BY_HAND, DOWNLOADS
+from oadp.data.sources import BY_HAND, DOWNLOADS
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A row of the table: files or folders of the README's layout that come together.
+    """Files or folders that have the same source and purpose.
 
     Attributes:
         pattern: path relative to the current directory, with at most one ``{one,other}``.
-        source: the command that makes it, or where it is to be had.
-        used_by: what needs it.
+        source: command that makes them, or place to get them from.
+        used_by: commands that read them.
     """
 
     pattern: str
@@ -28,7 +25,8 @@ class Entry:
 
     @property
     def paths(self) -> list[pathlib.Path]:
-        """
+        """Paths of the pattern.
+
         >>> [str(p) for p in Entry('data/{a,b}.json', '', '').paths]
         ['data/a.json', 'data/b.json']
         """
@@ -46,8 +44,8 @@ _SPLIT_COCO = '{train2017.48,train2017.65,val2017.48,val2017.65,val2017.65.min}'
 _SPLIT_LVIS = '{train.866,train.1203,val.866,val.1203}'
 
 
-def layout() -> list[Entry]:
-    """Everything that the README's workflow reads, in the order of the README."""
+def required_files() -> list[Entry]:
+    """Return all files and folders that the workflow of the README reads, in its order."""
     downloads = [
         Entry(str(DOWNLOADS[name].path), f'python -m oadp.pretrained {name}', used_by)
         for name, used_by in (('clip', 'oake, prompts, detect'), ('resnet50', 'training of an RPN'))
@@ -109,7 +107,7 @@ def layout() -> list[Entry]:
 
 
 def _join(paths: list[str]) -> str:
-    """One pattern for paths that differ in their middle."""
+    """Return one pattern for paths that differ only in the middle."""
     if len(paths) == 1:
         return paths[0]
     head = os.path.commonprefix(paths)
@@ -119,15 +117,15 @@ def _join(paths: list[str]) -> str:
 
 
 def _state(path: pathlib.Path) -> tuple[bool, str]:
-    """Whether a file or folder is there and can be of use, and a word on it.
+    """Return whether a file or folder is present and not empty, and a description of its state.
 
-    Feature folders may also be packed: a store beside of the folder, ``NAME.lmdb``.
+    A folder of features may also be a packed store, ``NAME.lmdb``.
     """
     packed = path.with_name(f'{path.name}.lmdb')
     if not path.exists() and packed.exists():
         return True, f'packed: {packed.name}'
     if path.is_symlink() and not path.exists():
-        return False, f'a link to {os.readlink(path)}, which is not there'
+        return False, f'a link to {os.readlink(path)}, which does not exist'
     if not path.exists():
         return False, 'missing'
     if path.is_dir():
@@ -145,7 +143,7 @@ def _megabytes(size: int) -> str:
 
 
 def state_of(paths: list[pathlib.Path]) -> tuple[bool, str]:
-    """Whether all of some files and folders are there and can be of use, and a word on it."""
+    """Return whether all files and folders are present and not empty, and a description of their state."""
     states = [_state(path) for path in paths]
     bad = [
         (path, state) for path, (is_there, state) in zip(paths, states, strict=True) if not is_there

@@ -14,7 +14,6 @@ Paths in its config are relative to the folder.
 __all__ = ['CONFIG', 'WEIGHTS', 'read_bundle', 'write_bundle']
 
 import ast
-import hashlib
 import json
 import os
 import pathlib
@@ -22,6 +21,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from oadp.utils.files import sha256
 from oadp.utils.json_text import read_json, read_text
 
 CONFIG = 'config.py'
@@ -110,7 +110,7 @@ def write_bundle(
         novels=categories.num_novels,
     )
     _write(folder / 'README.md', card)
-    sums = {path: _sha256(folder / path) for path in _files(folder)}
+    sums = {path: sha256(folder / path) for path in _files(folder)}
     _write(folder / SUMS, ''.join(f'{digest}  {path}\n' for path, digest in sums.items()))
 
 
@@ -129,7 +129,7 @@ def read_bundle(folder: str | os.PathLike) -> dict[str, Any]:
     missing = [p for p in (*listed, CONFIG, WEIGHTS, VOCABULARY) if not (folder / p).is_file()]
     if missing:
         raise FileNotFoundError(f'{folder}: an incomplete bundle, without {sorted(set(missing))}')
-    broken = [p for p, digest in listed.items() if _sha256(folder / p) != digest]
+    broken = [p for p, digest in listed.items() if sha256(folder / p) != digest]
     unlisted = sorted({CONFIG, WEIGHTS, VOCABULARY} - set(listed))
     if broken or unlisted:
         raise ValueError(
@@ -204,11 +204,3 @@ def _write(path: pathlib.Path, text: str) -> None:
 
 def _files(folder: pathlib.Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file())
-
-
-def _sha256(path: pathlib.Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -24,7 +24,7 @@ from oadp.clip.weights import CLIP_PATH, load_clip, tokenize
 from oadp.prompts import templates
 from oadp.prompts.ensemble import embed_names
 from oadp.utils import runtime
-from oadp.utils.files import atomic_write
+from oadp.utils.files import atomic_write, sha256
 
 _LAYOUT = 1
 """Part of every key: to be raised when an embedding of the same name would come out differently."""
@@ -99,12 +99,12 @@ class TextEmbedder:
 
     def _path(self, checksum: str, name: str) -> pathlib.Path:
         key = json.dumps([_LAYOUT, checksum, templates.VILD, name])
-        return self.folder / 'text' / f'{_sha256(key)}.npy'
+        return self.folder / 'text' / f'{_hash(key)}.npy'
 
     def _checksum(self) -> str:
         """SHA-256 of CLIP's file."""
         path = self.clip_path.absolute()
-        note = self.folder / 'weights' / f'{_sha256(str(path))}.json'
+        note = self.folder / 'weights' / f'{_hash(str(path))}.json'
         known = _read_json(note)
         if not path.is_file():
             if known is None:
@@ -114,13 +114,10 @@ class TextEmbedder:
         state = {'path': str(path), 'size': stat.st_size, 'changed': stat.st_mtime_ns}
         if known is not None and {k: known.get(k) for k in state} == state:
             return known['sha256']
-        with path.open('rb') as f:
-            digest = hashlib.sha256()
-            while block := f.read(1 << 20):
-                digest.update(block)
-        content = json.dumps({**state, 'sha256': digest.hexdigest()})
+        checksum = sha256(path)
+        content = json.dumps({**state, 'sha256': checksum})
         self._write(note, lambda f: f.write(content.encode()))
-        return digest.hexdigest()
+        return checksum
 
     def _write(self, path: pathlib.Path, write: Callable[[IO[bytes]], Any]) -> None:
         """Write a file of the cache, atomically. One that cannot be written is no reason to stop."""
@@ -140,7 +137,7 @@ def _fits(name: str, context: int) -> bool:
     return True
 
 
-def _sha256(text: str) -> str:
+def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 

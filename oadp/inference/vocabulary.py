@@ -195,12 +195,12 @@ class PromptRows:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'PromptRows':
-        """Read a prompt file; errors are those of ``load_prompts``."""
+        """Read a prompt file; errors are those of ``read_prompts``."""
         from oadp.data.prompt_files import (
-            load_prompts,  # torch, which an exported detector runs without
+            read_prompts,  # torch, which an exported detector runs without
         )
 
-        prompts = load_prompts(path)
+        prompts = read_prompts(path)
         return cls(str(path), tuple(prompts['names']), prompts['embeddings'].numpy())
 
     def matrix(self, names: Sequence[str], embed: Callable[[Sequence[str]], Any]) -> np.ndarray:

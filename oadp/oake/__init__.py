@@ -1,6 +1,6 @@
-"""OAKE: object-aware knowledge extraction, CLIP's features of whole images, blocks and proposals.
+"""OAKE, object-aware knowledge extraction: CLIP features of whole images, blocks and proposals.
 
-One loop for the three kinds: a reader that decodes and cuts in threads, CLIP's image encoder, a
-writer. What is particular to a kind is a :class:`~oadp.oake.task.Task`, in ``globals``, ``blocks``
-and ``objects``, which are also the commands.
+The three kinds of features share one loop: a reader that decodes images and cuts crops in threads,
+CLIP's image encoder, and a writer. The modules ``globals``, ``blocks`` and ``objects`` are the commands,
+and each defines the :class:`~oadp.oake.task.Task` of its kind.
 """

@@ -1,4 +1,4 @@
-"""The command line of the three extractions, which parses before torch is imported."""
+"""Parse the command line of the three extractions, before torch is imported."""
 
 __all__ = ['main', 'parse_args']
 
@@ -11,26 +11,26 @@ from oadp.utils.command import ArgumentParser
 from oadp.utils.config import add_config_arguments, load_config
 
 _TASKS = {'globals': 'Globals', 'blocks': 'Blocks', 'objects': 'Objects'}
-"""Kinds of features, which are the modules' names, and the classes in them."""
+"""Kind of features, which is the name of a module, to the class in that module."""
 
 
 def parse_args(kind: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the arguments of ``python -m oadp.oake.KIND``."""
     parser = ArgumentParser(
         prog=f'python -m oadp.oake.{kind}',
-        description=f'Extract CLIP features, {kind}. Needs CLIP (pretrained/clip/ViT-B-32.pt), '
+        description=f'Extract CLIP features of {kind}. Needs CLIP (pretrained/clip/ViT-B-32.pt), '
         'images and annotations'
         + (', and proposals' if kind == 'objects' else '')
-        + '. Writes one record an image to the output_dir of the config; images that have one are '
-        'skipped. With DRY_RUN=True: a few images, written to work_dirs/dry_run/NAME.',
+        + '. Writes one record per image to the output_dir of the config; images with a record are '
+        'skipped. DRY_RUN=True extracts a few images and writes to work_dirs/dry_run/NAME.',
     )
-    parser.add_argument('name', help='the log goes to work_dirs/NAME')
+    parser.add_argument('name', help='name of the run; the log is written to work_dirs/NAME')
     add_config_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main(kind: str, argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status, 1 where an image failed."""
+    """Run a command; return the exit status, 1 if an image failed."""
     args = parse_args(kind, argv)
     config = load_config(args.config, args.override)
     from oadp.oake.run import run

@@ -1,4 +1,4 @@
-"""Attention of CLIP's tokens among themselves, and of [OBJ] to those of its box."""
+"""Compute the attention of CLIP's tokens, and of the [OBJ] token to the patches of its box."""
 
 __all__ = ['attend']
 
@@ -7,19 +7,24 @@ from torch import Tensor
 from torch.nn import functional
 
 _MAX_SCORES = 1 << 24
-"""Scores that products compute at a time, 32 MB in bf16: those of a mini-batch of photographs, or some
-rows of those of a large image (11,626 tokens of 4000 × 3000 pixels have 1.6 billion)."""
+"""Maximum number of attention scores in memory, 32 MB in bf16: all scores of a mini-batch of photographs,
+or some rows of the scores of a large image (4000 × 3000 pixels give 11,626 tokens and 1.6 billion
+scores)."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Attention of (b, heads, n, d).
+    """Compute scaled dot-product attention.
 
     Args:
-        bias: (b, 1, 1, n − 1). Where it is given, the last token is [OBJ], which nothing else sees.
-            It sees all but the first, and ``bias`` is added to its scores.
+        q: (b, heads, n, d) queries.
+        k: (b, heads, n, d) keys.
+        v: (b, heads, n, d) values.
+        bias: (b, 1, 1, n − 1), added to the scores of the last token, which is then [OBJ]. [OBJ]
+            attends to all tokens except the first, and no other token attends to [OBJ]. None if
+            there is no [OBJ].
 
     Returns:
-        (b, n, heads · d): the heads of a token side by side.
+        (b, n, heads · d): the heads of each token, concatenated.
     """
     if q.device.type == 'cpu' and q.dtype == torch.bfloat16:
         return _by_products(q, k, v, bias)
@@ -32,15 +37,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def _side_by_side(x: Tensor) -> Tensor:
-    """(b, heads, n, d) to (b, n, heads · d); not a copy of what a fused kernel gives."""
+    """Reshape (b, heads, n, d) to (b, n, heads · d), without a copy of a fused kernel's output."""
     return x.transpose(1, 2).flatten(2)
 
 
 def _by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """The same by batched products, which in bf16 on a CPU are faster than the fused kernel.
+    """Compute the same with batched matrix products, which are faster than the fused kernel in bf16 on a CPU.
 
-    Only products use the bf16 instructions there. Of 16 × 12 heads of 198 tokens 14 ms, where the
-    fused kernel takes 23 for the image and 5 for [OBJ] (two cores).
+    There, only matrix products use the bf16 instructions: 16 × 12 heads of 198 tokens take 14 ms, and
+    the fused kernel 23 ms for the image and 5 ms for [OBJ] (two cores).
     """
     b, heads, n, d = q.shape
     q, k, v = (t.reshape(b * heads, n, d) for t in (q, k, v))
@@ -49,8 +54,8 @@ def _by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor
     for start in range(0, n, rows):
         queries = q[:, start : start + rows]
         m = queries.shape[1]
-        nothing = q.new_empty(()).expand(b * heads, m, n)  # beta=0: not read
-        scores = torch.baddbmm(nothing, queries, k.transpose(1, 2), beta=0, alpha=d**-0.5)
+        unused = q.new_empty(()).expand(b * heads, m, n)  # not read, since beta=0
+        scores = torch.baddbmm(unused, queries, k.transpose(1, 2), beta=0, alpha=d**-0.5)
         if bias is not None:
             by_head = scores.view(b, heads, m, n)
             by_head[..., : n - 1 - start, -1] = -torch.inf

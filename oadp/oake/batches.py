@@ -1,4 +1,4 @@
-"""Mini-batches that cross images."""
+"""Collect the inputs of several images into mini-batches."""
 
 __all__ = ['Batch', 'Batcher', 'Segment', 'halve']
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from oadp.oake.reader import Chunk
 
-_MAX_WAITING = 4  # batches' worth of inputs that may wait for others of their size
+_MAX_WAITING = 4  # mini-batches of inputs that may wait for others of the same size
 
 
 class Segment(NamedTuple):
-    """A part of a chunk's inputs."""
+    """Some of the inputs of a chunk."""
 
     chunk: Chunk
     part: slice
@@ -25,7 +25,7 @@ Batch = list[Segment]
 
 
 def halve(batch: Batch) -> tuple[Batch, Batch]:
-    """Cut a batch of at least two inputs in two, in order."""
+    """Split a batch of at least two inputs into two halves, in order."""
     left = sum(map(len, batch)) // 2
     first, second = [], []
     for chunk, part in batch:
@@ -39,10 +39,10 @@ def halve(batch: Batch) -> tuple[Batch, Batch]:
 
 
 class Batcher:
-    """Collects inputs of one size until they fill a mini-batch.
+    """Collect inputs of the same size until they fill a mini-batch.
 
     Args:
-        batch_size: the mini-batch for inputs of a height and width in pixels.
+        batch_size: returns the size of a mini-batch for inputs of a height and width in pixels.
     """
 
     def __init__(self, batch_size: Callable[[tuple[int, int]], int]) -> None:
@@ -50,7 +50,7 @@ class Batcher:
         self._waiting: dict[tuple[int, int], Batch] = collections.defaultdict(list)
 
     def add(self, chunk: Chunk) -> Iterator[Batch]:
-        """Take a chunk in; the batches that it fills, and others where too many are waiting."""
+        """Add a chunk; yield the batches that it fills, and others if too many inputs are waiting."""
         assert chunk.inputs is not None
         size = chunk.inputs.size_hw
         batch_size = self._batch_size(size)
@@ -66,6 +66,6 @@ class Batcher:
             yield self._waiting.pop(next(iter(self._waiting)))
 
     def flush(self) -> Iterator[Batch]:
-        """What is left, size by size."""
+        """Yield the remaining inputs, one batch for each size."""
         while self._waiting:
             yield self._waiting.pop(next(iter(self._waiting)))

@@ -1,4 +1,4 @@
-"""What CLIP is shown of a proposal: a crop around it, and which patches of the crop are outside it."""
+"""Compute the crop of each proposal, and the patches of the crop that are outside the proposal."""
 
 __all__ = ['EXPAND_MODES', 'ExpandMode', 'expand', 'outside_masks']
 
@@ -13,21 +13,21 @@ ExpandMode = Literal['ADAPTIVE', 'LONGEST_EDGE', 'CONSTANT', 'RECTANGLE']
 EXPAND_MODES: tuple[ExpandMode, ...] = get_args(ExpandMode)
 
 ADAPTIVE_AREA = 8
-"""Area of an adaptive crop, in areas of its box (reference configuration)."""
+"""Area of an adaptive crop, as a multiple of the area of its box (reference configuration)."""
 
 
 def expand(xyxy: Tensor, size_wh: tuple[int, int], resolution: int, mode: ExpandMode) -> Tensor:
-    """The crop of each proposal.
+    """Compute the crop of each proposal.
 
-    Along an axis, a crop that overhangs the image is shifted back into it; one that is longer than
-    the image stays centred on its box.
+    Along each axis, a crop that extends beyond the image is shifted into the image; a crop that is
+    longer than the image stays centered on its box.
 
     Args:
         xyxy: (n, 4) proposals in pixels of the image.
         size_wh: width and height of the image.
-        resolution: CLIP's input resolution in pixels, the side of ``CONSTANT`` crops.
-        mode: ``ADAPTIVE``, a square of eight times the area; ``LONGEST_EDGE``, a square of the
-            longer side; ``CONSTANT``; ``RECTANGLE``, the box itself.
+        resolution: CLIP's input resolution in pixels, which is the side of ``CONSTANT`` crops.
+        mode: ``ADAPTIVE``: a square of eight times the area; ``LONGEST_EDGE``: a square of the
+            longer side; ``CONSTANT``: a square of ``resolution``; ``RECTANGLE``: the box itself.
 
     Returns:
         (n, 4) float32 or float64 xyxy.
@@ -40,7 +40,7 @@ def expand(xyxy: Tensor, size_wh: tuple[int, int], resolution: int, mode: Expand
     [[25.0, 50.0, 225.0, 250.0]]
     """
     if mode in ('LONGEST_EDGE', 'CONSTANT'):
-        # In float32 the edges are rounded, and a crop as long as the image could come out longer.
+        # In float32 the edges are rounded: a crop as long as the image could become longer than it.
         xyxy = xyxy.double()
     width, height = sizes(xyxy).unbind(dim=-1)
     if mode == 'ADAPTIVE':
@@ -57,25 +57,25 @@ def expand(xyxy: Tensor, size_wh: tuple[int, int], resolution: int, mode: Expand
 
 
 def outside_masks(xyxy: Tensor, crops_xyxy: Tensor, grid: int) -> Tensor:
-    """Which patches of a crop lie outside its proposal.
+    """Find the patches of each crop that are outside its proposal.
 
-    A crop is sampled at whole pixels from its corner on; each patch takes the sample that
-    nearest-neighbour resizing to the grid would give it.
+    A crop is sampled at whole pixels, starting at its corner; each patch takes the sample that
+    nearest-neighbor resizing to the grid assigns to it.
 
     Args:
         xyxy: (n, 4) proposals.
         crops_xyxy: (n, 4) their crops.
-        grid: patches along a side.
+        grid: number of patches along a side.
 
     Returns:
-        (n, grid, grid) bool, rows first.
+        (n, grid, grid) bool, row by row; True outside.
 
     >>> outside_masks(torch.tensor([[2., 0., 4., 8.]]), torch.tensor([[0., 0., 8., 8.]]), 4).int().tolist()
     [[[1, 0, 0, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 0, 0, 1]]]
     """
     corner = crops_xyxy[:, :2]
     upper_left, lower_right = xyxy[:, :2] - corner, xyxy[:, 2:] - corner
-    # float32 as in torch's own nearest-neighbour resize, whose rounding is a part of the features.
+    # float32 as in torch's nearest-neighbor resize: the features depend on its rounding.
     num_samples = sizes(crops_xyxy).ceil().float()
     cells = torch.arange(grid, dtype=torch.float32, device=xyxy.device)
     samples = (cells * (num_samples / grid)[..., None]).floor()

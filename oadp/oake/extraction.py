@@ -1,9 +1,8 @@
-"""The loop that the three kinds share: reader → encoder → writer."""
+"""Extract features: the loop reader → encoder → writer, which the three kinds of features share."""
 
-__all__ = ['Options', 'Report', 'Split', 'extract']
+__all__ = ['Options', 'Report', 'extract']
 
 import collections
-import concurrent.futures
 import dataclasses
 import logging
 import sys
@@ -12,52 +11,35 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from oadp.data.features.stores import Store, check
-from oadp.oake.batches import Batch, Batcher, halve
+from oadp.data.features.stores import check
+from oadp.oake.batches import Batch, Batcher, Segment, halve
 from oadp.oake.encoder import ImageEncoder
 from oadp.oake.image_list import ImageInfo
-from oadp.oake.meter import Meter
-from oadp.oake.ranks import Ranks
 from oadp.oake.reader import Chunk, Failure, read
 from oadp.oake.resample import upload
-from oadp.oake.task import Task
+from oadp.oake.split import TIMEOUT, Split, find_missing, share
 from oadp.oake.writer import Writer
+from oadp.utils.distributed import all_gather
 from oadp.utils.memory import is_out_of_memory
+from oadp.utils.progress import Progress
+from oadp.utils.runtime import World
 
 _MAX_CHUNK = 32  # inputs that a thread cuts at a time, 5 MB at 224 pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """What is to be extracted.
-
-    Attributes:
-        name: for messages.
-        images: all of it.
-        task: what is encoded of an image.
-        store: where records go.
-        num_workers: reading threads.
-        auto_fix: check the records that are there, and replace broken ones.
-        redo: take no notice of the records that are there.
-    """
-
-    name: str
-    images: list[ImageInfo]
-    task: Task
-    store: Store
-    num_workers: int = 0
-    auto_fix: bool = False
-    redo: bool = False
+_MAX_SILENCE = 60.0  # seconds between log lines
+_PRECISION_ADVICE = (
+    'numbers that are too large for fp16 become infinite: check the size of the image and the weights '
+    'of CLIP, and try --override .precision::fp32'
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How it is extracted.
+    """Settings of an extraction.
 
     Attributes:
-        batch_size: mini-batch for inputs of a height and width in pixels.
-        log_interval: images between log lines.
-        logger: where lines go.
+        batch_size: returns the size of a mini-batch for inputs of a height and width in pixels.
+        log_interval: number of images between log lines.
+        logger: logger of failures.
     """
 
     batch_size: Callable[[tuple[int, int]], int]
@@ -67,13 +49,14 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What came of a split, over all processes.
+    """Result of the extraction of a split, over all processes.
 
     Attributes:
-        done, skipped: images.
-        crops: inputs encoded.
-        seconds: of the slowest process.
-        failed: a line an image.
+        done: number of images with a new record.
+        skipped: number of images that already had a record.
+        crops: number of encoded inputs.
+        seconds: time of the slowest process.
+        failed: one line per failed image.
     """
 
     done: int
@@ -83,32 +66,38 @@ class Report:
     failed: list[str]
 
 
-def extract(split: Split, encoder: ImageEncoder, ranks: Ranks, options: Options) -> Report:
-    """Extract what a split lacks. Every process of the run calls it.
+def extract(split: Split, encoder: ImageEncoder, world: World, options: Options) -> Report:
+    """Extract the missing records of a split. Every process of the run must call this function.
 
     Args:
-        split: what to extract.
+        split: images, kind of features and store.
         encoder: on its device, in its precision.
-        ranks: the processes of the run; each does its part of the images.
-        options: how.
+        world: this process and the number of processes; each extracts its share of the images.
+        options: mini-batch and logging.
 
     Returns:
         The same report in every process.
     """
-    missing = _find_missing(split, encoder.dim, ranks, options.logger)
+    missing = find_missing(split, encoder.dim, world, options.logger)
     missing.sort(key=split.task.order)
-    mine = ranks.share(missing)
+    mine = share(missing, world)
     skipped = len(split.images) - len(missing)
     failed = []
-    label = f'{split.task.kind} {split.name}'
-    with (
-        Writer(split.store) as writer,
-        Meter(label, len(mine), skipped, options.log_interval, options.logger, not ranks.rank) as meter,
-    ):  # fmt: skip
-        for failure in _Run(split, encoder, writer, meter, options).run(mine):
+    progress = Progress(
+        len(mine),
+        f'{split.task.kind} {split.name}',
+        'images',
+        interval=_MAX_SILENCE,
+        every=options.log_interval,
+        enabled=world.is_main,
+    )
+    with Writer(split.store) as writer, progress:
+        run = _Run(split, encoder, writer, progress, skipped, options)
+        for failure in run.run(mine):
             failed.append(f'{failure.image.file}: {_describe(failure.error)}')
             options.logger.error('image %d failed: %s', failure.image.id, failed[-1])
-    parts = ranks.gather((meter.images - len(failed), meter.crops, meter.seconds, failed))
+    mine_done = run.num_images - len(failed)
+    parts = all_gather((mine_done, run.num_crops, progress.seconds, failed), world, TIMEOUT)
     done, crops, seconds, failures = zip(*parts, strict=True)
     return Report(sum(done), skipped, sum(crops), max(seconds), sum(failures, []))
 
@@ -117,65 +106,55 @@ def _describe(error: Exception) -> str:
     return str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
 
 
-def _find_missing(split: Split, dim: int, ranks: Ranks, logger: logging.Logger) -> list[ImageInfo]:
-    """Images without a record, or with a broken one where that is looked for; same in each process."""
-    if ranks.rank == 0:
-        split.store.clean()
-    found = set() if split.redo or ranks.rank else set(split.store.ids())
-    # One process looks: a second one might already see what the first writes.
-    found = ranks.gather(found)[0]
-    if split.auto_fix and found:
-        present = ranks.share([image for image in split.images if image.id in found])
-        broken = _find_broken(split, present, dim, logger)
-        found = found.difference(*ranks.gather(broken))
-    return [image for image in split.images if image.id not in found]
-
-
-def _find_broken(
-    split: Split, images: list[ImageInfo], dim: int, logger: logging.Logger
-) -> set[int]:
-    def is_broken(image: ImageInfo) -> bool:
-        try:
-            record = split.store.read(image.id)
-            check(split.task.kind, record, count=split.task.count(image), dim=dim)
-        except (OSError, ValueError) as e:
-            logger.warning('extracted again: %s', e)
-            return True
-        return False
-
-    with concurrent.futures.ThreadPoolExecutor(max(1, split.num_workers)) as pool:
-        return {image.id for image, bad in zip(images, pool.map(is_broken, images)) if bad}  # noqa: B905
+def _outside(segment: Segment) -> Tensor:
+    """Return the masks of a segment's inputs."""
+    inputs = segment.chunk.inputs
+    assert inputs is not None and inputs.outside is not None
+    return inputs.outside[segment.part]
 
 
 @dataclasses.dataclass
 class _Partial:
-    """An image of which some inputs are encoded."""
+    """The embeddings of an image of which some inputs are not yet encoded."""
 
     embeddings: Tensor
     missing: int
 
 
 class _Run:
-    """One process's pass over its images."""
+    """The extraction of the images of one process.
+
+    Attributes:
+        num_images: number of finished images, failed ones included.
+        num_crops: number of encoded inputs.
+    """
 
     def __init__(
-        self, split: Split, encoder: ImageEncoder, writer: Writer, meter: Meter, options: Options
+        self,
+        split: Split,
+        encoder: ImageEncoder,
+        writer: Writer,
+        progress: Progress,
+        skipped: int,
+        options: Options,
     ) -> None:
+        self.num_images = self.num_crops = 0
         self._split = split
         self._encoder = encoder
         self._device = next(encoder.parameters()).device
         self._writer = writer
-        self._meter = meter
+        self._progress = progress
+        self._skipped = skipped
         self._batch_size = options.batch_size
         self._partial: dict[int, _Partial] = {}
-        self._void: set[int] = set()
+        self._discarded: set[int] = set()
         self._failures: list[Failure] = []
         self._running: collections.deque[tuple[Batch, Tensor, torch.cuda.Event | None]] = (
             collections.deque()
         )
 
     def run(self, images: list[ImageInfo]) -> Iterator[Failure]:
-        """Extract; the images that could not be read or encoded are yielded on the way."""
+        """Extract the features of images; yield the images that could not be read or encoded."""
         batcher = Batcher(self._batch_size)
         task = self._split.task
         chunk_size = sys.maxsize if task.cut_on_device else _MAX_CHUNK
@@ -194,11 +173,11 @@ class _Run:
         yield from self._take_failures()
 
     def _fail(self, failure: Failure) -> None:
-        """Give up an image, once; what is encoded of it is void."""
-        if failure.image.id not in self._void:
-            self._void.add(failure.image.id)
+        """Record the failure of an image once, and discard its embeddings."""
+        if failure.image.id not in self._discarded:
+            self._discarded.add(failure.image.id)
             self._partial.pop(failure.image.id, None)
-            self._meter.count_image()
+            self._count(num_images=1)
             self._failures.append(failure)
 
     def _take_failures(self) -> list[Failure]:
@@ -206,8 +185,8 @@ class _Run:
         return failures
 
     def _encode(self, batch: Batch) -> None:
-        """Encode a batch; in halves, where the memory is too small, down to a single input."""
-        batch = [s for s in batch if s.chunk.image.id not in self._void]
+        """Encode a batch; if the memory is too small, encode it in halves, down to a single input."""
+        batch = [s for s in batch if s.chunk.image.id not in self._discarded]
         if not batch:
             return
         try:
@@ -215,7 +194,7 @@ class _Run:
         except (MemoryError, RuntimeError) as e:
             if not is_out_of_memory(e):
                 raise
-            error = e.with_traceback(None)  # which would keep the tensors
+            error = e.with_traceback(None)  # the traceback would keep the tensors alive
         else:
             while len(self._running) > (self._device.type == 'cuda'):
                 self._collect()
@@ -233,17 +212,18 @@ class _Run:
             Failure(
                 image,
                 ValueError(
-                    f'too little memory for an input of {width} × {height} pixels ({cause})'
+                    f'too little memory for an input of {width} × {height} pixels ({cause}); use a '
+                    'device with more memory, or a smaller image'
                 ),
             )
         )
 
     def _start(self, batch: Batch) -> None:
-        """Set a batch going; on a GPU it is not waited for."""
+        """Start encoding a batch; on a GPU this does not wait for the result."""
         pixels = [s.chunk.inputs.pixels(s.part, self._device) for s in batch]
         outside = None
         if self._split.task.is_masked:
-            masks = torch.cat([s.chunk.inputs.outside[s.part] for s in batch])
+            masks = torch.cat([_outside(s) for s in batch])
             outside = upload(masks, self._device)
         embeddings = self._encoder(torch.cat(pixels), outside).half()
         event = None
@@ -259,14 +239,14 @@ class _Run:
             self._collect()
 
     def _collect(self) -> None:
-        """Hand the embeddings of a batch to their images, and write those that are complete."""
+        """Assign the embeddings of the oldest batch to their images, and finish complete images."""
         batch, embeddings, event = self._running.popleft()
         if event is not None:
             event.synchronize()
-        self._meter.count_crops(len(embeddings))
+        self._count(num_crops=len(embeddings))
         for segment, part in zip(batch, embeddings.split([len(s) for s in batch]), strict=True):
             chunk = segment.chunk
-            if chunk.image.id in self._void:
+            if chunk.image.id in self._discarded:
                 continue
             partial = self._partial.setdefault(
                 chunk.image.id, _Partial(part.new_empty(chunk.num, part.shape[1]), chunk.num)
@@ -279,6 +259,19 @@ class _Run:
                 self._finish(chunk, partial.embeddings)
 
     def _finish(self, chunk: Chunk, embeddings: Tensor) -> None:
-        record = self._split.task.record(embeddings, chunk.beside)
+        """Hand the record of an image to the writer; a wrong one is a failure of the image."""
+        task = self._split.task
+        record = task.record(embeddings, chunk.extras)
+        try:
+            check(task.kind, record)
+        except ValueError as e:
+            self._fail(Failure(chunk.image, ValueError(f'not written: {e}; {_PRECISION_ADVICE}')))
+            return
         self._writer.write(chunk.image.id, record)
-        self._meter.count_image()
+        self._count(num_images=1)
+
+    def _count(self, num_images: int = 0, num_crops: int = 0) -> None:
+        self.num_images += num_images
+        self.num_crops += num_crops
+        rate = self.num_crops / max(self._progress.seconds, 1e-9)
+        self._progress.update(num_images, skipped=self._skipped, **{'crops/s': rate})

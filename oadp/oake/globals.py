@@ -1,11 +1,11 @@
-"""Features of whole images, at their own size and aspect.
+"""Extract CLIP features of whole images, at their original size and aspect ratio.
 
 [DRY_RUN=True] (python|torchrun --nproc_per_node=N) -m oadp.oake.globals oake/globals configs/oake/globals.py
 """
 
 __all__ = ['Globals']
 
-if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
+if __name__ == '__main__':  # before the imports below, so that --help does not import torch
     from oadp.oake.arguments import main
     from oadp.utils.command import run
 
@@ -20,32 +20,37 @@ from oadp.oake.pixels import to_tensor
 from oadp.oake.task import CutPixels, Sample, Task
 
 MAX_TOKENS = 1 << 16
-"""Patches of an image that are encoded at most; 67 million pixels for ViT-B/32, some 3 GB."""
+"""Maximum number of patches of an image: 67 million pixels for ViT-B/32, about 3 GB of memory."""
 
 
 class Globals(Task):
-    """The image as it is; what is left of the last whole patch is not seen, so it is cut off."""
+    """Whole images, cropped at the right and at the bottom to whole patches."""
 
     kind = 'globals'
 
     def count(self, image: ImageInfo) -> None:
+        """Return None: a record has no boxes."""
         return None
 
     def prepare(self, image: ImageInfo) -> Sample:
+        """Decode an image, and crop it to whole patches."""
         max_pixels = min(MAX_PIXELS, MAX_TOKENS * self.patch**2)
-        picture = read_pil_image(image.file, image.size_wh, max_pixels)
-        width, height = (length // self.patch * self.patch for length in picture.size)
+        pil_image = read_pil_image(image.file, image.size_wh, max_pixels)
+        width, height = (length // self.patch * self.patch for length in pil_image.size)
         if not width or not height:
             raise ValueError(
-                f'{image.file}: {picture.width} × {picture.height} pixels, '
-                f'smaller than a patch of {self.patch}'
+                f'{image.file}: {pil_image.width} × {pil_image.height} pixels, '
+                f'expected at least one patch of {self.patch} × {self.patch}; remove the image from the '
+                'annotation file'
             )
-        pixels = to_tensor(picture)[None, :, :height, :width]
+        pixels = to_tensor(pil_image)[None, :, :height, :width]
         return Sample(1, {}, lambda _: CutPixels(pixels))
 
-    def record(self, embeddings: Tensor, beside: dict[str, Tensor]) -> Record:
+    def record(self, embeddings: Tensor, extras: dict[str, Tensor]) -> Record:
+        """Return the (d,) embedding in fp16."""
         return embeddings[0].half()
 
     def order(self, image: ImageInfo) -> tuple:
+        """Order images by their grids of patches."""
         width, height = image.size_wh or (0, 0)
         return width // self.patch, height // self.patch

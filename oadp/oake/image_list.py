@@ -1,7 +1,6 @@
-"""Which images a split has, where they lie, and what is proposed in them.
+"""Read the list of images of a split.
 
-Only the annotation file's list of images is kept: the annotations beside it, which are checked one
-at a time, would take gigabytes.
+Annotations are checked one at a time and not kept, since they would take gigabytes of memory.
 """
 
 __all__ = ['DATASET_TYPES', 'ImageInfo', 'load_images']
@@ -21,8 +20,8 @@ class ImageInfo:
 
     Attributes:
         id: as in the annotation file.
-        file: where it lies.
-        size_wh: width and height in pixels as the annotation file says; None where it does not.
+        file: path of the image.
+        size_wh: width and height in pixels as in the annotation file; None if they are missing.
     """
 
     id: int
@@ -41,13 +40,13 @@ def load_images(
 
     Args:
         ann_file: annotations in COCO's or LVIS's format.
-        root: the folder that image names are relative to.
-        dataset_type: ``COCO``: names are ``file_name``; ``LVIS``: the last two parts of
-            ``coco_url``.
+        root: folder that contains the images.
+        dataset_type: ``COCO``: the name of an image is its ``file_name``; ``LVIS``: the last two parts of
+            its ``coco_url``.
 
     Raises:
         FileNotFoundError: no annotation file or no folder.
-        ValueError: an unknown type, or the file has errors; all are listed.
+        ValueError: unknown type, or errors in the file; all errors are listed.
     """
     if dataset_type not in _NAME_KEYS:
         raise ValueError(f'unknown dataset type {dataset_type!r}; choose from {DATASET_TYPES}')

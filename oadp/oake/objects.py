@@ -1,11 +1,11 @@
-"""Features of proposals: what CLIP sees of a crop when it looks at the box alone.
+"""Extract CLIP features of proposals: each is a crop with attention restricted to the proposal.
 
 [DRY_RUN=True] (python|torchrun --nproc_per_node=N) -m oadp.oake.objects oake/objects configs/oake/objects_coco.py
 """
 
 __all__ = ['Objects']
 
-if __name__ == '__main__':  # before the imports below, so that --help does not wait for torch
+if __name__ == '__main__':  # before the imports below, so that --help does not import torch
     from oadp.oake.arguments import main
     from oadp.utils.command import run
 
@@ -22,18 +22,18 @@ from oadp.oake.crops import EXPAND_MODES, ExpandMode, expand, outside_masks
 from oadp.oake.encoder import ImageEncoder
 from oadp.oake.image_list import ImageInfo
 from oadp.oake.pixels import clip_transform, to_tensor
-from oadp.oake.task import CutPixels, Inputs, Sample, Task, Uncut
+from oadp.oake.task import CutPixels, Inputs, Sample, Task, UncutPixels
 
-DRY_RUN_PROPOSALS = 5  # an image
+DRY_RUN_PROPOSALS = 5  # per image
 
 
 class Objects(Task):
-    """The proposals of at least 4 pixels a side, each in a crop of its own.
+    """Proposals that are at least 4 pixels wide and high, each with its own crop.
 
     Args:
         proposals: (n, 5) xyxy in pixels and objectness, by image id.
-        expand_mode: how a proposal becomes a crop, see :func:`~oadp.oake.crops.expand`.
-        max_num: the first ones are enough, as in a dry run.
+        expand_mode: how a proposal is expanded to a crop, see :func:`~oadp.oake.crops.expand`.
+        max_num: maximum number of proposals per image, for a dry run; None for all.
 
     Raises:
         ValueError: unknown ``expand_mode``.
@@ -60,7 +60,7 @@ class Objects(Task):
         self._max_num = max_num
 
     @classmethod
-    def build(
+    def build(  # type: ignore[override]  # the keys of ``dataset`` are this kind's own
         cls,
         encoder: ImageEncoder,
         cut_on_device: bool,
@@ -71,6 +71,7 @@ class Objects(Task):
         proposal_sorted: bool = False,
         expand_mode: ExpandMode = 'ADAPTIVE',
     ) -> 'Objects':
+        """Build the task from a config; see :func:`~oadp.data.proposals.load_proposals`."""
         return cls(
             encoder,
             cut_on_device,
@@ -89,31 +90,38 @@ class Objects(Task):
         return proposals[is_large_enough(proposals[:, :4])][: self._max_num]
 
     def count(self, image: ImageInfo) -> int:
+        """Return the number of proposals that are large enough."""
         return len(self._kept(image))
 
     def prepare(self, image: ImageInfo) -> Sample:
-        picture = read_pil_image(image.file, image.size_wh)
-        if not np.isfinite(self._proposals[image.id]).all():  # small ones, too: NaN is never large
-            raise ValueError(f'{image.file}: proposals that are not finite')
+        """Decode an image, and compute the crops and masks of its proposals."""
+        pil_image = read_pil_image(image.file, image.size_wh)
+        if not np.isfinite(
+            self._proposals[image.id]
+        ).all():  # also of small boxes: a box with NaN is never large enough
+            raise ValueError(
+                f'{image.file}: proposals that are not finite; expected finite numbers, so make the '
+                'proposals again'
+            )
         proposals = self._kept(image)
         xyxy, objectness = proposals.split([4, 1], dim=1)
-        if outside(xyxy.numpy(), picture.size).any():  # the annotation file may not say the size
+        if outside(xyxy.numpy(), pil_image.size).any():  # the annotation file may lack the size
             raise ValueError(
-                f'{image.file}: proposals far outside of its {picture.size[0]} × '
-                f'{picture.size[1]} pixels; check proposal_sorted'
+                f'{image.file}: proposals far outside the {pil_image.size[0]} × '
+                f'{pil_image.size[1]} pixels of the image; check proposal_sorted'
             )
-        crops = expand(xyxy, picture.size, self.resolution, self._expand_mode)
+        crops = expand(xyxy, pil_image.size, self.resolution, self._expand_mode)
         masks = outside_masks(xyxy, crops, self.masked_grid)
-        crops = crops.round().int()  # halves to even, as PIL does
+        crops = crops.round().int()  # rounds halves to even, as PIL does
         if (crops[:, 2:] <= crops[:, :2]).any():
-            raise ValueError(f'{image.file}: proposals whose crop has no pixel')
-        pixels = to_tensor(picture) if self.cut_on_device else None
+            raise ValueError(f'{image.file}: proposals whose crop contains no pixel; remove them')
+        pixels = to_tensor(pil_image) if self.cut_on_device else None
 
         def cut(part: slice) -> Inputs:
             if pixels is not None:
-                return Uncut(pixels, crops[part], self.resolution, masks[part])
+                return UncutPixels(pixels, crops[part], self.resolution, masks[part])
             images = [
-                clip_transform(picture.crop(tuple(box)), self.resolution)
+                clip_transform(pil_image.crop(tuple(box)), self.resolution)
                 for box in crops[part].tolist()
             ]
             return CutPixels(torch.stack(images), masks[part])

@@ -1,6 +1,6 @@
-"""Where the blocks of an image are: tiles of CLIP's input resolution, at several scales.
+"""Compute the blocks of an image: tiles of CLIP's input resolution, at several scales.
 
-Pure arithmetic, so that the number of blocks of an image is known without decoding it.
+Only the size of an image is needed, so its number of blocks is known before it is decoded.
 """
 
 __all__ = ['RESCALE', 'Level', 'levels', 'num_blocks', 'tile_offsets', 'whole_image_box']
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 RESCALE = 1.5
-"""Each level is smaller than the one before by this factor (reference configuration)."""
+"""Factor between the sizes of successive levels (reference configuration)."""
 
 
 class Level(NamedTuple):
@@ -18,9 +18,9 @@ class Level(NamedTuple):
 
     Attributes:
         size_wh: width and height of the image at this level.
-        scale: pixels of the original image in a pixel of this level.
-        offsets: upper left corners x, y of the tiles, in pixels of this level, all y of the first x
-            first.
+        scale: pixels of the original image per pixel of this level.
+        offsets: upper left corners x, y of the tiles, in pixels of this level, ordered by x, then
+            by y.
     """
 
     size_wh: tuple[int, int]
@@ -28,20 +28,20 @@ class Level(NamedTuple):
     offsets: list[tuple[int, int]]
 
     def boxes(self, tile: int) -> list[tuple[float, float, float, float]]:
-        """xyxy of the tiles in pixels of the original image."""
+        """Return the tiles as xyxy boxes in pixels of the original image."""
         s = self.scale
         return [(x * s, y * s, (x + tile) * s, (y + tile) * s) for x, y in self.offsets]
 
 
 def tile_offsets(length: int, tile: int) -> list[int]:
-    """Where the tiles along an axis begin: from end to end, at most half a tile apart.
+    """Return the offsets of the tiles along an axis, from end to end, at most half a tile apart.
 
     Args:
         length: pixels along the axis.
         tile: side of a tile in pixels.
 
     Returns:
-        Ascending; empty where a tile does not fit.
+        Ascending offsets in pixels; empty if the axis is shorter than a tile.
 
     >>> tile_offsets(500, 224)
     [0, 92, 184, 276]
@@ -58,7 +58,7 @@ def _num_tiles(length: int, tile: int) -> int:
 
 
 def levels(size_wh: tuple[int, int], tile: int) -> Iterator[Level]:
-    """The scales of an image, the original one first, until a tile no longer fits.
+    """Yield the levels of an image, the original size first, while a tile fits.
 
     Args:
         size_wh: width and height of the image in pixels.
@@ -82,7 +82,7 @@ def _next_size(size_wh: tuple[int, int]) -> tuple[int, int]:
 
 
 def whole_image_box(size_wh: tuple[int, int]) -> tuple[float, float, float, float]:
-    """xyxy of what CLIP's transform shows of an image: the centred square of the shorter side.
+    """Return the region that CLIP's transform keeps: the centered square of the shorter side.
 
     >>> whole_image_box((640, 480))
     (80.0, 0.0, 560.0, 480.0)
@@ -94,9 +94,9 @@ def whole_image_box(size_wh: tuple[int, int]) -> tuple[float, float, float, floa
 
 
 def num_blocks(size_wh: tuple[int, int], tile: int) -> int:
-    """Return the number of blocks of an image, the whole one included.
+    """Return the number of blocks of an image, including the whole image.
 
-    The tiles themselves are not listed: a size may be wrong, and they would be millions.
+    The tiles are counted without listing them: a wrong size could give millions.
     """
     num = 1
     while tiles := _num_tiles(size_wh[0], tile) * _num_tiles(size_wh[1], tile):

@@ -1,7 +1,7 @@
-"""Decoding and cutting, in threads beside the encoder.
+"""Decode images and cut crops in threads, while the encoder runs.
 
-Threads and not processes: PIL holds no lock while it decodes and resizes, nothing has to be copied
-between processes, and a killed run leaves no orphans.
+Threads are used instead of processes because PIL releases the global lock while it decodes and resizes,
+no data is copied between processes, and a killed run leaves no worker processes behind.
 """
 
 __all__ = ['Chunk', 'Failure', 'read']
@@ -16,52 +16,56 @@ from torch import Tensor
 from oadp.oake.image_list import ImageInfo
 from oadp.oake.task import Inputs, Task
 
-_POLL = 0.2  # seconds between looks at whether the run goes on
+_POLL = 0.2  # seconds between checks whether the consumer has stopped
 
 
 @dataclasses.dataclass
 class Chunk:
-    """Some inputs of an image.
+    """Some of the inputs of an image.
 
     Attributes:
-        image: where they are from.
-        num: inputs of the whole image.
-        beside: what its record has beside the embeddings.
-        start: position of the first input in the image.
-        inputs: None where the image has none at all.
+        image: the image.
+        num: number of inputs of the whole image.
+        extras: tensors of the record other than the embeddings.
+        start: position of the first input among those of the image.
+        inputs: the inputs; None if the image has no inputs.
     """
 
     image: ImageInfo
     num: int
-    beside: dict[str, Tensor]
+    extras: dict[str, Tensor]
     start: int
     inputs: Inputs | None
 
 
 @dataclasses.dataclass
 class Failure:
-    """An image that could not be read; its earlier chunks are void."""
+    """An image that could not be read or encoded; its other chunks are discarded."""
 
     image: ImageInfo
     error: Exception
 
 
 class _Stopped(Exception):
-    """The consumer is gone."""
+    """The consumer has stopped."""
 
 
 def read(
     images: Sequence[ImageInfo], task: Task, num_workers: int, chunk_size: int
 ) -> Iterator[Chunk | Failure]:
-    """Chunks of the images; those of an image in order, images as the threads get done.
+    """Yield the chunks of images.
 
-    What waits to be encoded is bounded, whatever the number of inputs of an image.
+    The chunks of an image are in order; chunks of different images are interleaved. The number of
+    waiting chunks is bounded, whatever the number of inputs of an image.
 
     Args:
-        images: to read.
-        task: says what is read of them.
-        num_workers: threads, at least one.
-        chunk_size: inputs in a chunk.
+        images: images to read.
+        task: prepares the inputs of an image.
+        num_workers: number of threads; at least one is used.
+        chunk_size: maximum number of inputs in a chunk.
+
+    Yields:
+        A chunk, or a failure in place of the remaining chunks of an image.
     """
     num_workers = max(1, min(num_workers, len(images)))
     results: queue.Queue = queue.Queue(maxsize=2 * num_workers)
@@ -114,7 +118,7 @@ def read(
 def _chunks(image: ImageInfo, task: Task, chunk_size: int) -> Iterator[Chunk]:
     sample = task.prepare(image)
     if not sample.num:
-        yield Chunk(image, 0, sample.beside, 0, None)
+        yield Chunk(image, 0, sample.extras, 0, None)
     for start in range(0, sample.num, chunk_size):
         part = slice(start, min(start + chunk_size, sample.num))
-        yield Chunk(image, sample.num, sample.beside, start, sample.cut(part))
+        yield Chunk(image, sample.num, sample.extras, start, sample.cut(part))

@@ -1,8 +1,7 @@
-"""Crop and resize on any device, with PIL's numbers.
+"""Crop and resize images on any device, with the results of PIL.
 
-PIL resizes in two passes, columns and then rows, each a weighted sum of the pixels under an
-antialiased bicubic kernel, rounded to a byte in between. Here each pass is a batch of matrix
-products.
+PIL resizes in two passes, first the columns and then the rows. Each pass is a weighted sum of the pixels
+under an antialiased bicubic kernel, rounded to a byte. Here, each pass is a batch of matrix products.
 """
 
 __all__ = ['crop_resize', 'upload']
@@ -15,23 +14,23 @@ from torch import Tensor
 
 from oadp.oake.pixels import transformed_size
 
-_CUBIC = -0.5  # Keys' a, as in PIL
-_SUPPORT = 2.0  # half of the kernel's width, in pixels of the smaller of the two images
-_MAX_GROUP = 64  # crops resized together; they are padded to the largest of them
-_MAX_PIXELS = 1 << 24  # pixels of a group, 200 MB as float32
+_CUBIC = -0.5  # parameter a of Keys' kernel, as in PIL
+_SUPPORT = 2.0  # half the width of the kernel, in pixels of the smaller of the two images
+_MAX_GROUP = 64  # crops resized together; they are padded to the largest one
+_MAX_PIXELS = 1 << 24  # pixels in a group, 200 MB as float32
 
 
 def crop_resize(image: Tensor, crops_xyxy: Tensor, resolution: int) -> Tensor:
-    """Cut crops and apply CLIP's transform up to its normalisation.
+    """Cut crops and apply CLIP's transform without its normalization.
 
     Args:
         image: (3, h, w) uint8, on any device.
-        crops_xyxy: (n, 4) integers, on the CPU; what overhangs the image is black.
+        crops_xyxy: (n, 4) integers, on the CPU; pixels beyond the image are black.
         resolution: side of the result in pixels.
 
     Returns:
-        (n, 3, resolution, resolution) uint8 on the image's device, within a rounding of what PIL
-        gives.
+        (n, 3, resolution, resolution) uint8 on the device of the image; values differ from those of
+        PIL by at most one rounding step.
     """
     result = image.new_empty(len(crops_xyxy), 3, resolution, resolution)
     if not len(crops_xyxy):
@@ -39,7 +38,7 @@ def crop_resize(image: Tensor, crops_xyxy: Tensor, resolution: int) -> Tensor:
     wh = crops_xyxy[:, 2:] - crops_xyxy[:, :2]
     resized = torch.tensor([transformed_size((w, h), resolution) for w, h in wh.tolist()])
     groups = list(_groups(wh))
-    # One copy for all groups, which does not wait for what the device is still at.
+    # One copy for all groups, which does not wait for pending work of the device.
     numbers = torch.cat([crops_xyxy, wh, resized, torch.arange(len(wh))[:, None]], dim=1).long()
     on_device = upload(numbers[torch.cat(groups)], image.device)
     for group, part in zip(groups, on_device.split([len(g) for g in groups]), strict=True):
@@ -57,14 +56,14 @@ def crop_resize(image: Tensor, crops_xyxy: Tensor, resolution: int) -> Tensor:
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on the device; a copy to a GPU does not wait for what was begun there before."""
+    """Copy a tensor to a device; a copy to a GPU does not wait for pending work."""
     if device.type == 'cuda' and tensor.device.type == 'cpu':
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 def _groups(wh: Tensor) -> Iterator[Tensor]:
-    """Indices of crops of like size, so that little is computed on padding; memory is bounded."""
+    """Yield indices of crops of similar size, to limit the padding and the memory."""
     order = (wh[:, 0] * wh[:, 1]).argsort(descending=True)
     begin = 0
     while begin < len(order):
@@ -75,7 +74,7 @@ def _groups(wh: Tensor) -> Iterator[Tensor]:
 
 
 def _cut(image: Tensor, crops: Tensor, num_columns: int, num_rows: int) -> Tensor:
-    """(m, 3, num_rows, num_columns) float32 from (m, 4) xyxy; black where a crop has no pixel."""
+    """Cut (m, 4) xyxy crops: (m, 3, num_rows, num_columns) float32, black beyond the image."""
     _, height, width = image.shape
     x = crops[:, :1] + torch.arange(num_columns, device=image.device)
     y = crops[:, 1:2] + torch.arange(num_rows, device=image.device)
@@ -87,23 +86,26 @@ def _cut(image: Tensor, crops: Tensor, num_columns: int, num_rows: int) -> Tenso
 
 
 def _num_taps(scale: float) -> int:
-    """Source pixels under the kernel at most, where an axis shrinks by ``scale``."""
+    """Return the maximum number of source pixels under the kernel if an axis shrinks by ``scale``."""
     return math.ceil(2 * _SUPPORT * max(scale, 1.0)) + 1
 
 
 def _weights(lengths: Tensor, resized: Tensor, resolution: int, padded: int, taps: int) -> Tensor:
-    """Weights of one pass: (m, resolution, padded), pixel of the result from source pixel.
+    """Return the weights of one pass.
 
-    Few of them are not 0: only these are computed.
+    Only the few weights that are not 0 are computed.
 
     Args:
-        lengths: (m,) pixels along the axis.
-        resized: (m,) pixels after the resize, of which the central ``resolution`` are kept.
-        resolution: pixels of the result.
-        padded: pixels along the axis of the longest.
-        taps: at least as many as the kernel covers.
+        lengths: (m,) lengths of the crops along the axis in pixels.
+        resized: (m,) lengths after the resize, of which the central ``resolution`` pixels are kept.
+        resolution: length of the result in pixels.
+        padded: length of the longest crop in pixels.
+        taps: upper bound of the number of source pixels under the kernel.
+
+    Returns:
+        (m, resolution, padded): the weight of each source pixel in each pixel of the result.
     """
-    # Halves to even, as torchvision's centre crop.
+    # Rounds halves to even, as torchvision's center crop.
     first = ((resized - resolution) / 2.0).double().round()
     scale = (lengths.double() / resized.double())[:, None]
     center = (torch.arange(resolution, device=lengths.device) + 0.5 + first[:, None]) * scale
@@ -117,12 +119,12 @@ def _weights(lengths: Tensor, resized: Tensor, resolution: int, padded: int, tap
     weights *= source < end[:, :, None]
     weights = (weights / weights.sum(dim=2, keepdim=True)).float()
     dense = weights.new_zeros(len(lengths), resolution, padded)
-    # Taps beyond the end weigh 0, so it does not matter that they meet in the last column.
+    # Taps beyond the end have weight 0, so they may share the last column.
     return dense.scatter_add_(2, source.long().clamp_(max=padded - 1), weights)
 
 
 def _bicubic(x: Tensor) -> Tensor:
-    """Keys' kernel of a distance ≥ 0 in pixels."""
+    """Evaluate Keys' kernel at distances ≥ 0 in pixels."""
     a = _CUBIC
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((x - 5) * x + 8) * x * a - 4 * a
@@ -130,5 +132,5 @@ def _bicubic(x: Tensor) -> Tensor:
 
 
 def _round(x: Tensor) -> Tensor:
-    """To whole bytes, halves up."""
+    """Round to bytes, halves up."""
     return (x + 0.5).floor().clamp(0, 255)

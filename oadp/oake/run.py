@@ -1,4 +1,4 @@
-"""What the three extractions do with their config; ``arguments`` is their command line."""
+"""Run an extraction from its config. The command line is in ``arguments``."""
 
 __all__ = ['default_batch_size', 'run']
 
@@ -13,21 +13,21 @@ from oadp.clip.precision import resolve_precision
 from oadp.clip.weights import CLIP_PATH, load_clip
 from oadp.data.features.stores import open_store
 from oadp.oake.encoder import ImageEncoder
-from oadp.oake.extraction import Options, Report, Split, extract
+from oadp.oake.extraction import Options, Report, extract
 from oadp.oake.image_list import load_images
-from oadp.oake.meter import duration
-from oadp.oake.ranks import Ranks
+from oadp.oake.split import Split
 from oadp.oake.task import Task
 from oadp.utils import runtime
 from oadp.utils.config import dump_config, to_plain
+from oadp.utils.progress import format_duration
 
 SPLITS = ('val', 'train')
-"""Validation images first: mistakes show sooner."""
+"""Order of the splits: the smaller one first, so that a mistake is found early."""
 
-DRY_RUN_IMAGES = 4  # of each split
+DRY_RUN_IMAGES = 4  # per split
 _BATCH_TOKENS = dict(cpu=3200, cuda=512 * 198)
-"""Tokens of a mini-batch. CPU: 16 parts of an image for ViT-B/32, whose activations stay in cache;
-GPU: 512 of them (reference configuration)."""
+"""Tokens in a mini-batch. CPU: 16 parts of an image for ViT-B/32, whose activations fit the cache;
+GPU: 512 parts (reference configuration)."""
 
 _DATASET_KEYS = ('root', 'annFile', 'output_dir', 'auto_fix', 'type')
 _LOADER_KEYS = ('dataset', 'num_workers')
@@ -36,27 +36,32 @@ _LOADER_KEYS = ('dataset', 'num_workers')
 def run(
     task: type[Task], name: str, config: Mapping[str, Any], world: runtime.World
 ) -> list[Report]:
-    """Extract one kind of features as a config says.
+    """Extract one kind of features.
 
     Args:
-        task: the kind.
+        task: task of the kind.
         name: folder of the log under ``work_dirs``.
-        config: as those in ``configs/oake``; ``train`` or ``val`` may be absent or None.
-        world: this process among those of the run.
+        config: a config such as those in ``configs/oake``; ``train`` or ``val`` may be absent or None.
+        world: this process and the number of processes.
 
     Returns:
-        A report a split.
+        One report per split.
+
+    Raises:
+        FileNotFoundError: a file that the config names does not exist.
+        ValueError: unknown keys or wrong values in the config, or a faulty file.
     """
     root = pathlib.Path('work_dirs', 'dry_run' if runtime.dry_run() else '', name)
     logger = runtime.get_logger(file=root / 'oake.log')
     if world.is_main:
         dump_config(config, root / 'config.py')
     config = to_plain(config)
+    log_interval = _check_number('.log.interval', config.get('log', {}).get('interval', 50), 1)
     dtype = resolve_precision(config.get('precision', 'auto'), world.device)
     clip = load_clip(config.get('clip', CLIP_PATH))
     encoder = ImageEncoder(clip.visual).to(world.device, dtype)
     del clip
-    # Both first: a mistake in the second should not show after the hours of the first.
+    # Both splits first: a mistake in the second one must not appear after hours of extraction.
     splits = [
         _build_split(task, split, config[split]['dataloader'], encoder, world, root)
         for split in SPLITS
@@ -64,14 +69,15 @@ def run(
     ]
     options = Options(
         batch_size=default_batch_size(encoder, task, world.device, config.get('mini_batch_size')),
-        log_interval=config.get('log', {}).get('interval', 50),
+        log_interval=log_interval,
         logger=logger,
     )
-    logger.info('%s: %s in %s on %d × %s', name, task.kind, dtype, world.size, world.device.type)
-    ranks = Ranks(world)
+    logger.info(
+        '%s: extract %s in %s on %d × %s', name, task.kind, dtype, world.size, world.device.type
+    )
     reports = []
     for split in splits:
-        reports.append(extract(split, encoder, ranks, options))
+        reports.append(extract(split, encoder, world, options))
         if world.is_main:
             _log_report(reports[-1], split, logger)
     return reports
@@ -88,6 +94,7 @@ def _build_split(
     dataset = dict(loader['dataset'])
     _check_keys(f'.{name}.dataloader', loader, _LOADER_KEYS, ('dataset',))
     allowed = (*_DATASET_KEYS, *task.dataset_keys)
+    num_workers = _check_number(f'.{name}.dataloader.num_workers', loader.get('num_workers', 0), 0)
     required = [k for k in ('root', 'annFile', 'output_dir', 'proposal_file') if k in allowed]
     _check_keys(f'.{name}.dataloader.dataset', dataset, allowed, required)
     images = load_images(dataset['annFile'], dataset['root'], dataset.get('type', 'COCO'))
@@ -101,7 +108,7 @@ def _build_split(
         store=open_store(
             root / output.relative_to(output.anchor) if is_dry_run else output, task.kind
         ),
-        num_workers=loader.get('num_workers', 0),
+        num_workers=num_workers,
         auto_fix=dataset.get('auto_fix', False),
         redo=is_dry_run,
     )
@@ -113,23 +120,31 @@ def _check_keys(
     faults = [f'unknown key {k!r}' for k in found if k not in allowed]
     faults += [f'no {k!r}' for k in required if k not in found]
     if faults:
-        raise ValueError(f'{where}: {"; ".join(faults)}; its keys are {sorted(allowed)}')
+        raise ValueError(f'{where}: {"; ".join(faults)}; expected keys of {sorted(allowed)}')
+
+
+def _check_number(key: str, value: Any, minimum: int) -> int:
+    if type(value) is not int or value < minimum:
+        raise ValueError(f'{key} is {value!r}, expected an integer of at least {minimum}')
+    return value
 
 
 def default_batch_size(
     encoder: ImageEncoder, task: type[Task], device: torch.device, given: int | None = None
 ) -> Callable[[tuple[int, int]], int]:
-    """The mini-batch for inputs of a height and width in pixels.
+    """Return a function from the height and width of inputs in pixels to the size of a mini-batch.
 
     Args:
-        encoder, task, device: a batch has about as many tokens as suit the device.
-        given: a fixed number instead.
+        encoder: gives the number of tokens of an input.
+        task: task of the kind of features.
+        device: a mini-batch has at most the number of tokens that suits this device.
+        given: a fixed size of mini-batches; None for the size that suits the device.
 
     Raises:
-        ValueError: the given one is not positive.
+        ValueError: ``given`` is not positive.
     """
-    if given is not None and given < 1:
-        raise ValueError(f'mini_batch_size is {given}, expected a positive number, or None')
+    if given is not None:
+        _check_number('mini_batch_size', given, 1)
 
     def batch_size(size_hw: tuple[int, int]) -> int:
         tokens = encoder.num_tokens(size_hw, task.is_masked)
@@ -143,7 +158,7 @@ def _log_report(report: Report, split: Split, logger: logging.Logger) -> None:
         '%s %s: %d images: %d extracted, %d skipped, %d failed; %d crops in %s '
         '(%.2f images/s, %.1f crops/s); in %s',
         split.task.kind, split.name, len(split.images), report.done, report.skipped,
-        len(report.failed), report.crops, duration(report.seconds),
+        len(report.failed), report.crops, format_duration(report.seconds),
         report.done / max(report.seconds, 1e-9), report.crops / max(report.seconds, 1e-9),
         split.store.path,
     )  # fmt: skip

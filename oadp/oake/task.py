@@ -1,6 +1,6 @@
-"""What is particular to a kind of features: what of an image is encoded, what is stored beside."""
+"""Base class of the three kinds of features: how an image becomes inputs of the encoder and a record."""
 
-__all__ = ['CutPixels', 'Inputs', 'Sample', 'Task', 'Uncut']
+__all__ = ['CutPixels', 'Inputs', 'Sample', 'Task', 'UncutPixels']
 
 import abc
 import dataclasses
@@ -20,9 +20,9 @@ class Inputs(abc.ABC):
     """Some inputs of the encoder that come from one image.
 
     Attributes:
-        outside: (n, grid, grid) bool, which patches the encoder must not look at; None for whole
+        outside: (n, grid, grid) bool, True for patches that the encoder must mask; None for whole
             images.
-        size_hw: height and width of each; only inputs of one size go together.
+        size_hw: height and width of each input in pixels; a mini-batch has inputs of one size.
     """
 
     outside: Tensor | None
@@ -33,12 +33,17 @@ class Inputs(abc.ABC):
 
     @abc.abstractmethod
     def pixels(self, part: slice, device: torch.device) -> Tensor:
-        """Those of ``part``: (m, 3, height, width) uint8 on the device."""
+        """Return the inputs of ``part``: (m, 3, height, width) uint8 on the device."""
 
 
 @dataclasses.dataclass
 class CutPixels(Inputs):
-    """Inputs that are cut already: ``cut`` is (n, 3, height, width) uint8."""
+    """Inputs that are already cut.
+
+    Attributes:
+        cut: (n, 3, height, width) uint8.
+        outside: see ``Inputs``.
+    """
 
     cut: Tensor
     outside: Tensor | None = None
@@ -50,17 +55,19 @@ class CutPixels(Inputs):
         return len(self.cut)
 
     def pixels(self, part: slice, device: torch.device) -> Tensor:
+        """Copy the inputs of ``part`` to the device."""
         return upload(self.cut[part], device)
 
 
 @dataclasses.dataclass
-class Uncut(Inputs):
-    """An image and what is to be cut from it on the device; it is uploaded once.
+class UncutPixels(Inputs):
+    """An image and the crops to cut from it on the device; the image is copied once.
 
     Attributes:
         image: (3, height, width) uint8.
-        crops_xyxy: (n, 4) whole pixels.
-        resolution: side of the result.
+        crops_xyxy: (n, 4) integers, pixels of the image.
+        resolution: side of an input in pixels.
+        outside: see ``Inputs``.
     """
 
     image: Tensor
@@ -75,22 +82,23 @@ class Uncut(Inputs):
         return len(self.crops_xyxy)
 
     def pixels(self, part: slice, device: torch.device) -> Tensor:
+        """Cut and resize the crops of ``part`` on the device."""
         self.image = upload(self.image, device)
         return crop_resize(self.image, self.crops_xyxy[part], self.resolution)
 
 
 @dataclasses.dataclass
 class Sample:
-    """An image, ready to be cut.
+    """A decoded image with its inputs.
 
     Attributes:
-        num: number of its inputs.
-        beside: what its record has beside the embeddings; (num, …) tensors by name.
-        cut: gives the inputs of a part; called once for each part, in order.
+        num: number of inputs.
+        extras: tensors of the record other than the embeddings, (num, …), by name.
+        cut: returns the inputs of a slice; called once for each slice, in order.
     """
 
     num: int
-    beside: dict[str, Tensor]
+    extras: dict[str, Tensor]
     cut: Callable[[slice], Inputs]
 
 
@@ -98,14 +106,18 @@ class Task(abc.ABC):
     """One kind of features of one split.
 
     Args:
-        encoder: what the inputs are for; its sizes are taken, nothing is computed.
-        cut_on_device: leave the cutting to the device, where the kind can.
+        encoder: gives the sizes of the inputs; it is not run.
+        cut_on_device: cut crops on the device, if the kind supports it.
+
+    Attributes:
+        kind: name of the kind.
+        is_masked: whether inputs are parts of an image, with masks.
+        dataset_keys: keys of the config's ``dataset`` that only this kind has.
     """
 
     kind: Kind
     is_masked = False
     dataset_keys: tuple[str, ...] = ()
-    """Keys of the config's ``dataset`` that are this kind's own."""
 
     def __init__(self, encoder: ImageEncoder, cut_on_device: bool = False) -> None:
         self.resolution = encoder.resolution
@@ -122,32 +134,34 @@ class Task(abc.ABC):
         is_dry_run: bool,
         **dataset: Any,
     ) -> 'Task':
-        """From a config.
+        """Build a task from a config.
 
         Args:
-            encoder, cut_on_device: as above.
+            encoder: see the class.
+            cut_on_device: see the class.
             images: all images of the split, in the order of the annotation file.
-            is_dry_run: a few inputs an image are enough.
-            dataset: ``dataset_keys`` of the config.
+            is_dry_run: whether to encode only a few inputs per image.
+            dataset: values of ``dataset_keys`` in the config.
         """
         return cls(encoder, cut_on_device, **dataset)
 
     @abc.abstractmethod
     def count(self, image: ImageInfo) -> int | None:
-        """Number of boxes in the image's record, without decoding it; None where not known."""
+        """Return the number of boxes in the record of an image without decoding it; None if unknown."""
 
     @abc.abstractmethod
     def prepare(self, image: ImageInfo) -> Sample:
-        """Decode an image and find what is to be encoded of it. Called in several threads.
+        """Decode an image and determine its inputs. This is called in several threads.
 
         Raises:
-            OSError, ValueError: the image cannot be read, or its boxes are wrong.
+            OSError: the image cannot be read.
+            ValueError: the image cannot be decoded, or its boxes are wrong.
         """
 
-    def record(self, embeddings: Tensor, beside: dict[str, Tensor]) -> Record:
-        """What is stored: fp16."""
-        return {k: v.half() for k, v in dict(embeddings=embeddings, **beside).items()}
+    def record(self, embeddings: Tensor, extras: dict[str, Tensor]) -> Record:
+        """Return the record to store, in fp16."""
+        return {k: v.half() for k, v in dict(embeddings=embeddings, **extras).items()}
 
     def order(self, image: ImageInfo) -> tuple:
-        """Images that go well together in a batch are neighbours in this order."""
+        """Return a sort key; images with similar keys fit into one mini-batch."""
         return ()

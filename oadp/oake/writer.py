@@ -1,4 +1,4 @@
-"""Writing records, in a thread beside the encoder."""
+"""Write records in a thread, while the encoder runs."""
 
 __all__ = ['Writer']
 
@@ -11,10 +11,14 @@ _MAX_WAITING = 8  # records, of at most a few MB each
 
 
 class Writer:
-    """Hands records to a store. Use it as a context manager: at its end all is written.
+    """Write records to a store. Use it as a context manager: all records are written at its end.
+
+    Args:
+        store: where to write.
 
     Raises:
-        OSError: from ``write`` or at the end, what an earlier write met (a full disk, say).
+        OSError: an earlier write failed, for example because the disk is full; raised by ``write`` or
+            at the end.
     """
 
     def __init__(self, store: Store) -> None:
@@ -32,6 +36,7 @@ class Writer:
                 self._waiting.popleft().result()
 
     def write(self, image_id: int, record: Record) -> None:
+        """Queue a record; wait if too many records are queued."""
         self._waiting.append(self._pool.submit(self._store.write, image_id, record))
         while len(self._waiting) > _MAX_WAITING:
             self._waiting.popleft().result()

@@ -1,4 +1,4 @@
-"""Prompt ensembles: a category's embedding is the mean over many sentences about it."""
+"""Compute prompt ensembles: the embedding of a category is the mean over many sentences."""
 
 __all__ = ['embed_names']
 
@@ -18,29 +18,29 @@ BATCH_SIZE = 512  # sentences
 
 @torch.no_grad()
 def embed_names(
-    model: nn.Module,
+    model: Any,
     names: Sequence[str],
     templates: Sequence[str] = VILD,
     progress: Callable[[int], Any] | None = None,
 ) -> Tensor:
-    """Average the normalised embeddings of a name's sentences.
+    """Average the normalized embeddings of the sentences of each name.
 
-    Names go into the sentences as they are, underscores and parentheses included: so were the
-    released embeddings made, and detectors trained with them expect these.
+    Names are inserted unchanged, including underscores and parentheses, since the released embeddings,
+    with which detectors were trained, were made this way.
 
     Args:
-        model: a CLIP.
+        model: a ``clip.model.CLIP``.
         names: n category names.
-        templates: sentences with ``{}`` in the name's place, as a word of its own.
-        progress: called with the number of sentences done since the last call.
+        templates: sentences with ``{}`` in place of the name, separated by spaces.
+        progress: called with the number of sentences encoded since the last call.
 
     Returns:
-        (n, d) float32; means of unit vectors, so a little shorter than 1. Normalising them again
-        would change the logits that released checkpoints were trained with.
+        (n, d) float32. Means of unit vectors are slightly shorter than 1; they are not normalized again,
+        since this would change the logits that the released checkpoints were trained with.
 
     Raises:
-        ValueError: a template in which the name touches something else, or sentences that do not
-            fit CLIP's context.
+        ValueError: a template without spaces around the name, or sentences that are longer than
+            CLIP's context length.
     """
     device = model.token_embedding.weight.device
     words = _tokens(model, names)
@@ -63,30 +63,31 @@ def embed_names(
 
 
 def _split(template: str) -> tuple[str, str]:
-    """What stands before and behind the name.
+    """Return the text before and after the name.
 
-    Tokens never reach over a space, so these and the names can be tokenised apart: a thousand texts
-    instead of ninety thousand.
+    No token extends across a space, so these texts and the names can be tokenized separately: a thousand
+    texts instead of ninety thousand.
     """
     head, name, tail = template.partition('{}')
     if not name or head.rstrip() + ' ' != (head or ' ') or ' ' + tail.lstrip() != (tail or ' '):
-        raise ValueError(f'template {template!r}: expected {{}} once, with spaces around it')
+        raise ValueError(
+            f'template {template!r}: expected one {{}} with spaces around it; separate it from the other words'
+        )
     return head, tail
 
 
-def _tokens(model: nn.Module, texts: Sequence[str]) -> list[list[int]]:
-    """The tokens of texts, without start and end."""
+def _tokens(model: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Tokenize texts, without the start and end tokens."""
     tokens = tokenize(texts, model.context_length)
     ends = tokens.argmax(dim=1).tolist()
     return [row[1:end] for row, end in zip(tokens.tolist(), ends, strict=True)]
 
 
-def _check_lengths(
-    model: nn.Module, template: str, names: Sequence[str], lengths: Sequence[int]
-) -> None:
+def _check_lengths(model: Any, template: str, names: Sequence[str], lengths: Sequence[int]) -> None:
     most = model.context_length - 2  # start and end
     long = [template.format(n) for n, length in zip(names, lengths, strict=True) if length > most]
     if long:
         raise ValueError(
-            f'too long for the context length of this CLIP, {model.context_length} tokens: {long[:10]}'
+            f'expected sentences of at most {model.context_length} tokens, the context length of this CLIP, '
+            f'found longer ones; shorten the names in {long[:10]}'
         )

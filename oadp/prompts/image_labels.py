@@ -1,4 +1,4 @@
-"""Images as the multi-label training sees them: an embedding, and the classes that are annotated."""
+"""Read the training data of the multi-label prompts: image embeddings and annotated classes."""
 
 __all__ = ['ImageLabels', 'macro_map', 'read_image_labels']
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.nn import functional
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from oadp.categories import Categories
 from oadp.data.annotations.file import AnnotationFile
 from oadp.data.features.stores import Store, open_store
+from oadp.utils.distributed import all_gather
 from oadp.utils.progress import Progress
 from oadp.utils.runtime import World
 
@@ -25,11 +25,11 @@ DRY_RUN_IMAGES = 64
 
 @dataclasses.dataclass(frozen=True)
 class ImageLabels:
-    """n images.
+    """Embeddings and labels of n images.
 
     Attributes:
-        embeddings: (n, d) float16, of the whole image through CLIP's own transform.
-        labels: (n, classes) bool: whether an annotation of the class is in the image.
+        embeddings: (n, d) float16, of whole images after CLIP's transform.
+        labels: (n, classes) bool, whether the image has an annotation of the class.
     """
 
     embeddings: Tensor
@@ -39,15 +39,16 @@ class ImageLabels:
         return len(self.embeddings)
 
     def to(self, device: torch.device) -> 'ImageLabels':
+        """Copy the tensors to a device."""
         return ImageLabels(self.embeddings.to(device), self.labels.to(device))
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Float32 embeddings of unit length, and labels, of some of the images."""
+        """Return the float32 embeddings of unit length, and the labels, of the images at ``indices``."""
         return functional.normalize(self.embeddings[indices].float(), dim=1), self.labels[indices]
 
 
 class _FirstBlocks(Dataset):
-    """The first block's embedding by position: OAKE stores the whole image there."""
+    """The embedding of the first block of each image, which is the whole image."""
 
     def __init__(self, store: Store, image_ids: list[int]) -> None:
         self._store = store
@@ -57,7 +58,9 @@ class _FirstBlocks(Dataset):
         return len(self._image_ids)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self._store.read(self._image_ids[index])['embeddings'][0].clone()
+        record = self._store.read(self._image_ids[index])
+        assert isinstance(record, dict)  # a store of blocks
+        return record['embeddings'][0].clone()
 
 
 def read_image_labels(
@@ -67,19 +70,19 @@ def read_image_labels(
     num_workers: int = 2,
     dry_run: bool = False,
 ) -> ImageLabels:
-    """Read a split into memory, each process its share, then all together.
+    """Read a split into memory. Each process reads a share, and all receive the whole.
 
     Args:
-        settings: ``features``, a store of blocks, and ``ann_file``, a split as
-            ``oadp.build_annotations`` writes it.
-        categories: the category set; sets the labels' order.
-        world: this process among the others.
-        num_workers: processes that read, for each process.
-        dry_run: take a few images that have features, instead of all.
+        settings: ``features``, a store of blocks, and ``ann_file``, a split written by
+            ``oadp.build_annotations``.
+        categories: the category set, which defines the order of the labels.
+        world: this process and the number of processes.
+        num_workers: number of reading processes for each process.
+        dry_run: read only a few images that have features.
 
     Raises:
         FileNotFoundError: the annotations or an image's features are missing.
-        ValueError: the annotation file is not a split of this category set.
+        ValueError: the annotation file is not a split with this category set.
     """
     image_ids, labels = _read_labels(pathlib.Path(settings['ann_file']), categories)
     store = open_store(settings['features'], 'blocks')
@@ -90,7 +93,7 @@ def read_image_labels(
     missing = [i for i in image_ids if i not in present]
     if missing:
         raise FileNotFoundError(
-            f'{store.missing_error(missing[0])}; {len(missing)} of {len(image_ids)} images have none'
+            f'{store.missing_error(missing[0])}; {len(missing)} of {len(image_ids)} images have no features'
         )
     share = _read_features(
         _FirstBlocks(store, image_ids[world.rank :: world.size]), world, num_workers
@@ -109,8 +112,8 @@ def _read_labels(path: pathlib.Path, categories: Categories) -> tuple[list[int],
     names = tuple(by_id[i] for i in sorted(by_id))
     if names != categories.all_ or sorted(by_id) != list(range(len(by_id))):
         raise ValueError(
-            f'{path}: expected the {categories.num_all} categories of the set in its order, found '
-            f'{len(names)}, such as {list(names[:3])}; `python -m oadp.build_annotations` writes such a file'
+            f'{path}: expected the {categories.num_all} categories of the set in the same order, found '
+            f'{len(names)}, such as {list(names[:3])}; `python -m oadp.build_annotations` writes this file'
         )
     image_ids = sorted(image['id'] for image in file.images)
     position = {image_id: i for i, image_id in enumerate(image_ids)}
@@ -133,8 +136,7 @@ def _read_features(dataset: _FirstBlocks, world: World, num_workers: int) -> Ten
 def _interleave(share: Tensor, total: int, world: World) -> Tensor:
     if world.size == 1:
         return share
-    shares: list[Tensor] = [share] * world.size
-    dist.all_gather_object(shares, share)
+    shares: list[Tensor] = all_gather(share, world)
     result = torch.empty(total, shares[0].shape[1], dtype=share.dtype)
     for rank, part in enumerate(shares):
         if len(part):
@@ -143,14 +145,14 @@ def _interleave(share: Tensor, total: int, world: World) -> Tensor:
 
 
 def macro_map(scores: Tensor | np.ndarray, labels: Tensor | np.ndarray) -> float:
-    """Mean average precision over classes.
+    """Compute the mean average precision over classes.
 
     Args:
-        scores: (n, classes); any that rank the images.
-        labels: (n, classes) bool. A class that no image shows is left out.
+        scores: (n, classes) scores that rank the images.
+        labels: (n, classes) bool. Classes without a positive image are excluded.
 
     Returns:
-        In percent; NaN where no class is left.
+        Percent; NaN if no class has a positive image.
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     shown = labels.any(axis=0)

@@ -1,6 +1,6 @@
-"""Learn the multi-label prompts of a category set; writes ``data/prompts/ml_coco.pth`` for COCO.
+"""Learn the multi-label prompts of a category set: ``data/prompts/ml_coco.pth`` for COCO.
 
-Under torchrun the processes share the classes (see ``multi_label_training``).
+Under torchrun, each process computes a share of the classes (see ``multi_label_training``).
 """
 
 __all__ = ['main', 'train']
@@ -22,7 +22,7 @@ _KEYS = (
     *('categories', 'clip', 'out', 'train', 'val', 'num_workers', 'prompts', 'loss', 'optimizer'),
     *('batch_size', 'epochs', 'seed', 'log_interval', 'checkpoint_interval'),
 )
-_PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not the training's
+_PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not settings of the training
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -36,7 +36,7 @@ def _check(config: Mapping[str, Any]) -> None:
 
 
 def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, float]]:
-    """Train by a loaded config and write the prompt file. Returns the history of losses and mAP."""
+    """Train with a config, write the prompt file, and return the history of losses and mAP."""
     import torch
 
     from oadp.clip.weights import load_clip
@@ -58,13 +58,13 @@ def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, f
         categories.all_,
         **{**options, 'bias': 0.0 if bias is None else bias},
     )
-    splits = [
+    train, val = (
         split and read_image_labels(split, categories, world, config.num_workers, dry_run)
         for split in (config.train, config.val)
-    ]
+    )
     if bias is None:
-        balance(prompts, splits[0].to(world.device), categories.num_bases)
-    training = MultiLabelTraining(prompts, categories, *splits, settings, world, work_dir)
+        balance(prompts, train.to(world.device), categories.num_bases)
+    training = MultiLabelTraining(prompts, categories, train, val, settings, world, work_dir)
     training.run()
     if world.is_main:
         with torch.no_grad():
@@ -77,19 +77,20 @@ def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, f
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments of ``python -m oadp.prompts.ml_coco``."""
     parser = ArgumentParser(
         prog='python -m oadp.prompts.ml_coco',
         description='Learn a context for class names from multi-label images. Needs the weights of CLIP, the blocks '
-        'features of OAKE and the annotation splits; opens no image. Writes the prompt file that the config names, and '
-        'a checkpoint under work_dirs/prompts/, from which an interrupted training continues. DRY_RUN=True takes a few '
-        'images and writes under work_dirs/dry_run/.',
+        'features of OAKE and the annotation splits, but no images. Writes the prompt file that the config names, and '
+        'a checkpoint to work_dirs/prompts/, from which an interrupted training resumes. DRY_RUN=True uses a few '
+        'images and writes to work_dirs/dry_run/.',
     )
     parser.add_argument(
         'config',
         type=pathlib.Path,
         nargs='?',
         default=DEFAULT_CONFIG,
-        help='(default: %(default)s)',
+        help='a Python config (default: %(default)s)',
     )
     parser.add_argument(
         '--override',
@@ -102,6 +103,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
     args = parse_args(argv)
     config = load_config(args.config, args.override)
     import torch

@@ -1,12 +1,13 @@
-"""A learned sentence for telling which classes an image shows.
+"""Prompts with a learned context, for multi-label image classification.
 
-The words before the name are learned, the same for all classes; so a class that training never met
-has an embedding too. With them are learned the scale and offset of the logits.
+The context before the name is learned and shared by all classes, so classes without training images have
+an embedding too. The scale and the offset of the logits are learned with it.
 """
 
 __all__ = ['MultiLabelPrompts', 'spell']
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from oadp.clip.weights import tokenize
 
 
 def spell(name: str) -> str:
-    """A category's name as it stands in a sentence.
+    """Return the name of a category as it is written in a sentence.
 
     >>> spell('arctic_(type_of_shoe)')
     'arctic (type of shoe)'
@@ -26,28 +27,32 @@ def spell(name: str) -> str:
 
 
 class MultiLabelPrompts(nn.Module):
-    """Class embeddings that depend on a learned context, and logits of images.
+    """Compute class embeddings with a learned context, and the logits of images.
 
     The text of a class is: start, context, ``name.``, end.
 
     Args:
-        model: a CLIP; kept frozen.
+        model: a ``clip.model.CLIP``, which is frozen.
         names: n class names.
-        context: words whose token embeddings the context starts from.
-        scaler: first scale of the cosine.
-        bias: first offset, subtracted.
+        context: words whose token embeddings initialize the context.
+        scaler: initial scale of the cosine similarities.
+        bias: initial offset, which is subtracted.
 
     Raises:
-        ValueError: names that do not fit CLIP's context; all of them are listed.
+        ValueError: names exceed CLIP's context length; all of them are listed.
 
     Attributes:
-        context: (c, width) parameter, a vector for each token of the words.
+        context: (c, width) parameter, one vector for each token of the words.
         scaler, bias: 0-d parameters.
     """
 
+    _start: Tensor
+    _rests: Tensor
+    _ends: Tensor
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         names: Sequence[str],
         context: str = 'a photo of a',
         scaler: float = 20.0,
@@ -59,7 +64,7 @@ class MultiLabelPrompts(nn.Module):
         device = model.token_embedding.weight.device
         words = tokenize([context], model.context_length)[0]
         count = int(words.argmax()) - 1
-        # What is left of CLIP's context once the learned tokens stand in it.
+        # The names may use the part of CLIP's context that the learned tokens leave.
         tokens = tokenize([f'{spell(n)}.' for n in names], model.context_length - count)
         ends = tokens.argmax(dim=1)
         tokens = tokens[:, : int(ends.max()) + 1]
@@ -74,14 +79,14 @@ class MultiLabelPrompts(nn.Module):
         self.bias = nn.Parameter(torch.tensor(float(bias), device=device))
 
     def learned_state(self) -> dict[str, Tensor]:
-        """The parameters that training changes, by name."""
+        """Return the trained parameters by name."""
         return {k: p.detach() for k, p in self.named_parameters() if p.requires_grad}
 
     def embed(self, classes: slice = slice(None)) -> Tensor:
-        """Class embeddings.
+        """Compute class embeddings.
 
         Args:
-            classes: which of the names.
+            classes: slice of the names.
 
         Returns:
             (n, d) of unit length.
@@ -93,13 +98,13 @@ class MultiLabelPrompts(nn.Module):
         return functional.normalize(embeddings, dim=1)
 
     def forward(self, images: Tensor, classes: slice = slice(None)) -> Tensor:
-        """Logits of images.
+        """Compute the logits of images.
 
         Args:
             images: (b, d) image embeddings of unit length.
-            classes: which of the names.
+            classes: slice of the names.
 
         Returns:
-            (b, n) scaler · cosine − bias.
+            (b, n): scaler · cosine − bias.
         """
         return self.scaler * images @ self.embed(classes).T - self.bias

@@ -1,8 +1,8 @@
-"""Training of the multi-label prompts: setup, steps, validation, checkpoints.
+"""Train the multi-label prompts: setup, steps, validation, checkpoints.
 
-Three small tensors are learned, and nearly all of the work is the text encoder's on every class. So
-processes share the classes, not the images: each takes all images of a batch and a part of the
-classes, and the gradients are summed. The result is that of one process with the same batch.
+Only three small tensors are learned, and most of the computation is encoding the text of every class. So
+the processes share the classes instead of the images: each process computes all images of a batch and a
+part of the classes, and the gradients are summed. The result is that of one process with the same batch.
 """
 
 __all__ = ['MultiLabelTraining', 'balance']
@@ -29,24 +29,28 @@ from oadp.utils.progress import Progress
 from oadp.utils.runtime import World
 
 VALIDATION_BATCH = 4096  # images
-_FREE_SETTINGS = ('epochs', 'log_interval', 'checkpoint_interval')  # may change on the way
+_FREE_SETTINGS = (
+    'epochs',
+    'log_interval',
+    'checkpoint_interval',
+)  # may differ when a training resumes
 
 
 @torch.no_grad()
 def balance(prompts: MultiLabelPrompts, images: ImageLabels, num_bases: int) -> None:
-    """Set the bias so that logits start at 0 between the classes that images show and those they do not.
+    """Initialize the bias such that the logits of positives and negatives are balanced around 0.
 
-    Halfway between the mean cosines of the two, over all images and base classes. For a CLIP whose
-    cosines are not OpenAI's: a bias that is far off makes all answers yes, or no, and the asymmetric
-    loss nearly blind.
+    The threshold is the midpoint of the mean cosine similarities of positive and negative pairs, over all
+    images and base classes. This is needed for a CLIP whose similarities differ from OpenAI's: with a bias
+    that is far off, all logits have the same sign and the asymmetric loss has almost no gradient.
 
     Args:
         prompts: changed in place.
-        images: what they are going to be trained on.
-        num_bases: how many of the first classes count.
+        images: training images.
+        num_bases: number of base classes, which come first.
 
     Raises:
-        ValueError: no image shows a base class, or all of them show all.
+        ValueError: no positive or no negative pair of image and base class.
     """
     embeddings = prompts.embed(slice(num_bases))
     sums = torch.zeros(2, dtype=torch.float64)
@@ -59,32 +63,33 @@ def balance(prompts: MultiLabelPrompts, images: ImageLabels, num_bases: int) -> 
             counts[i] += chosen.sum().cpu()
     if not counts.all():
         raise ValueError(
-            'bias=None needs training images that show a base class, and some that do not show '
-            f'each of them; found {int(counts[0])} and {int(counts[1])} pairs of image and class'
+            'bias=None: expected training images with and without annotations of base classes, found '
+            f'{int(counts[0])} positive and {int(counts[1])} negative pairs of image and class; '
+            'set a bias in the config'
         )
     prompts.bias.fill_(float(prompts.scaler) * float((sums / counts).mean()))
 
 
 class MultiLabelTraining:
-    """Trains prompts, from the last checkpoint in the folder if there is one.
+    """Train prompts, starting from the last checkpoint in the folder if there is one.
 
     Args:
-        prompts: for all classes, bases first; trained in place.
-        categories: which classes are bases. Only these enter the loss.
-        train: training images; labels of novel classes are not looked at.
-        val: images to measure mAP on, or None. Nothing depends on it.
-        settings: plain values of the config: ``optimizer`` (``lr``, ``weight_decay``), ``loss``
+        prompts: prompts of all classes, base classes first; trained in place.
+        categories: the category set. The loss uses base classes only.
+        train: training images; labels of novel classes are ignored.
+        val: images for the validation mAP, or None. The training does not depend on them.
+        settings: values of the config: ``optimizer`` (``lr``, ``weight_decay``), ``loss``
             (``weight`` and the arguments of ``asymmetric_loss``), ``batch_size``, ``epochs``,
             ``seed``, ``log_interval`` and ``checkpoint_interval`` (iterations).
-        world: this process among the others.
-        work_dir: where the checkpoint and the history are kept.
+        world: this process and the number of processes.
+        work_dir: folder of the checkpoint, which contains the history.
 
     Raises:
-        ValueError: more processes than base classes, or the checkpoint was made with other settings.
+        ValueError: more processes than base classes, or a checkpoint with other settings.
 
     Attributes:
-        history: a dict for each validation: ``epoch``, ``loss`` (except before training), and
-            ``base_mAP`` and ``novel_mAP`` in percent, where an image shows such a class.
+        history: one dict per validation: ``epoch``, ``loss`` (except before training), and
+            ``base_mAP`` and ``novel_mAP`` in percent if an image has a label of such a class.
     """
 
     def __init__(
@@ -99,8 +104,8 @@ class MultiLabelTraining:
     ) -> None:
         if world.size > categories.num_bases:
             raise ValueError(
-                f'{world.size} processes for {categories.num_bases} base classes: each needs one; '
-                'use fewer processes'
+                f'expected at most one process per base class, found {world.size} processes for '
+                f'{categories.num_bases} base classes; use fewer processes'
             )
         self._prompts = prompts.to(world.device)
         self._categories = categories
@@ -113,13 +118,14 @@ class MultiLabelTraining:
         self._optimizer = torch.optim.Adam(self._parameters, **settings['optimizer'])
         self._share = slice(world.rank, categories.num_bases, world.size)
         self._epoch = 0
-        self._iteration = 0  # done in this epoch
-        self._loss = torch.zeros((), device=world.device)  # summed over this epoch
+        self._iteration = 0  # finished iterations of this epoch
+        self._loss = torch.zeros((), device=world.device)  # sum over this epoch
         self.history: list[dict[str, float]] = []
         self._resume()
 
     @property
     def checkpoint(self) -> pathlib.Path:
+        """Path of the checkpoint."""
         return self._work_dir / 'latest.pth'
 
     @property
@@ -127,7 +133,7 @@ class MultiLabelTraining:
         return -(-len(self._train) // self._settings['batch_size'])
 
     def run(self) -> None:
-        """Train what is left of the epochs, and validate before the first and after each."""
+        """Train the remaining epochs; validate before the first epoch and after each epoch."""
         if not self.history:
             self._validate()
         left = (self._settings['epochs'] - self._epoch) * self._iterations - self._iteration
@@ -155,7 +161,7 @@ class MultiLabelTraining:
                 self._save()
 
     def _step(self, indices: Tensor) -> Tensor:
-        """An iteration; returns this process's part of the loss."""
+        """Run an iteration and return this process's part of the loss."""
         images, labels = self._train.take(indices)
         logits = self._prompts(images, self._share)
         options = dict(self._settings['loss'])
@@ -173,7 +179,7 @@ class MultiLabelTraining:
         return loss.detach()
 
     def _total_loss(self) -> float:
-        """Sum of the losses of the iterations of this epoch."""
+        """Return the sum of the losses of this epoch over all processes."""
         total = self._loss.clone()
         if self._world.is_distributed:
             dist.all_reduce(total)
@@ -200,7 +206,7 @@ class MultiLabelTraining:
         )
 
     def _fingerprint(self) -> dict[str, Any]:
-        """What a checkpoint must agree in, for its training to be continued."""
+        """Return the settings that must equal those of a checkpoint to resume from it."""
         own = {'names': list(self._prompts.names), 'images': len(self._train)}
         return {k: v for k, v in self._settings.items() if k not in _FREE_SETTINGS} | own
 
@@ -226,8 +232,9 @@ class MultiLabelTraining:
         changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
         if changed:
             raise ValueError(
-                f'{self.checkpoint} is of a training with other settings ({", ".join(changed)} differ); '
-                'delete it, or copy the config under another name, which is that of the folder'
+                f'{self.checkpoint}: expected a checkpoint with the same settings, found others '
+                f'({", ".join(changed)} differ); delete it, or copy the config to another name, which is '
+                'also the name of the folder'
             )
         with torch.no_grad():
             for name, parameter in self._prompts.learned_state().items():
@@ -239,7 +246,7 @@ class MultiLabelTraining:
             self._loss.fill_(progress['loss'])
         self.history = content['history']
         runtime.get_logger().info(
-            '%s: continuing at epoch %d, iteration %d',
+            '%s: resuming at epoch %d, iteration %d',
             self.checkpoint,
             self._epoch + 1,
             self._iteration,

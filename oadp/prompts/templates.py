@@ -1,7 +1,8 @@
-"""The sentences around a category's name.
+"""Sentence templates for category names.
 
-``VILD`` is the list that PyTorch reproductions of ViLD average over. A few patterns span it, so it is
-written as these patterns. It is data: a detector must be tested with the list it was trained with.
+``VILD`` is the list of templates that PyTorch reproductions of ViLD average over, written as the few
+patterns that generate it. Do not change it: a detector must be tested with the templates that it was
+trained with.
 """
 
 __all__ = ['VILD']
@@ -30,4 +31,4 @@ VILD: tuple[str, ...] = (
         for article in ('a', 'the', 'one')
     ),
 )
-"""74 templates. The article does not follow the name ("a apple"), as in the released embeddings."""
+"""74 templates. The article is the same for all names ("a apple"), as in the released embeddings."""

@@ -1,6 +1,6 @@
-"""Write the prompts of ViLD: ``data/prompts/vild.pth``, or those of any category set and CLIP.
+"""Write the prompts of ViLD to ``data/prompts/vild.pth``, for any category set and CLIP.
 
-A category's embedding is the mean over many sentences about it (``ensemble``).
+The embedding of a category is the mean over many sentences that contain its name (``ensemble``).
 """
 
 __all__ = ['main']
@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Sequence
 
 from oadp.categories import get_categories
-from oadp.clip.files import CLIP_PATH
+from oadp.data.sources import CLIP_PATH
 from oadp.prompts.templates import VILD
 from oadp.utils import runtime
 from oadp.utils.command import ArgumentParser, run
@@ -20,20 +20,25 @@ DRY_RUN_NAMES = 5
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments of ``python -m oadp.prompts.vild``."""
     parser = ArgumentParser(
         prog='python -m oadp.prompts.vild',
-        description=f'Embed category names with CLIP, averaged over {len(VILD)} sentences. '
-        f'Needs the weights of CLIP. DRY_RUN=True embeds {DRY_RUN_NAMES} names, into work_dirs/dry_run/prompts/.',
+        description=f'Encode category names with CLIP, averaged over {len(VILD)} sentences. '
+        f'Needs the weights of CLIP. DRY_RUN=True encodes {DRY_RUN_NAMES} names and writes to work_dirs/dry_run/prompts/.',
     )
     parser.add_argument(
         '--categories',
         nargs='+',
         default=['coco', 'lvis'],
         metavar='SET',
-        help='coco, lvis, or JSON files with base and novel names; their union (default: coco lvis)',
+        help='coco, lvis, or JSON files with base and novel names; the union of their names is encoded '
+        '(default: coco lvis)',
     )
     parser.add_argument(
-        '--clip', type=pathlib.Path, default=CLIP_PATH, help='weights (default: %(default)s)'
+        '--clip',
+        type=pathlib.Path,
+        default=CLIP_PATH,
+        help='weights of CLIP (default: %(default)s)',
     )
     parser.add_argument(
         '--out',
@@ -45,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
     args = parse_args(argv)
     from oadp.clip.weights import load_clip
     from oadp.data.prompt_files import output_path, save_prompts

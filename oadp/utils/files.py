@@ -1,11 +1,12 @@
-"""Writing a file so that under its name it is whole, or what was there before.
+"""Write files atomically, and compute their checksums.
 
-A temporary file is beside the file that it becomes, as renaming is atomic within a file system alone.
-Its name holds the machine and the process that write it and not the name of the file: so it is never
-too long, and what a killed process left is recognised by the next one that writes to the folder.
+A temporary file is created beside the file that it replaces, since renaming is atomic only within a file
+system. Its name contains the machine and the process that write it instead of the name of the file:
+the name is never too long, and the next process that writes to the folder recognizes the files that a
+killed process left.
 """
 
-__all__ = ['atomic_symlink', 'atomic_write', 'remove_leftovers']
+__all__ = ['atomic_symlink', 'atomic_write', 'remove_leftovers', 'sha256']
 
 import contextlib
 import functools
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from oadp.utils.disk import naming_full_disk
 
 _ABANDONED_AFTER = 24 * 3600  # seconds without a change, of a file of another machine
+_BLOCK = 1 << 20  # bytes read at a time
 _TEMPORARY = re.compile(r'\.(?P<machine>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{16}\.oadp-tmp')
 
 _cleaned: set[str] = set()
@@ -75,12 +77,25 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
     Of another machine, or of a process whose number is in use, those are that have not changed for a
     day.
     """
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with contextlib.suppress(FileNotFoundError), os.scandir(os.fspath(folder)) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
             if match and _is_abandoned(entry, match['machine'], int(match['pid'])):
                 with contextlib.suppress(OSError):  # another process removed it, or it is not ours
                     os.unlink(entry.path)
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _temporary_path(folder: pathlib.Path) -> pathlib.Path:

@@ -1,8 +1,7 @@
-"""JSON files, read so that an error names the file and the cause.
+"""Read JSON files with errors that name the file and the cause.
 
-Python's own errors about JSON and encodings do not name the file, and cannot be raised again by code
-that rebuilds an exception from its message, as mmcv's registry does. Here every fault is a plain
-``ValueError``.
+Python's errors about JSON and encodings do not name the file, and mmcv's registry, which rebuilds an
+exception from its message, cannot raise them again. Here every fault is a ``ValueError``.
 """
 
 __all__ = ['json_fault', 'parse_json', 'read_json', 'read_text']
@@ -23,7 +22,7 @@ _BYTE_ORDER_MARKS = {
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Read a UTF-8 file as one string; a byte order mark at its start is dropped.
+    """Read a UTF-8 file as one string, without its byte order mark.
 
     Raises:
         FileNotFoundError: no such file.
@@ -56,11 +55,11 @@ def parse_json(path: str | os.PathLike, text: str) -> Any:
     """Decode the text of a file.
 
     Args:
-        path: named in errors; not read.
-        text: the file's.
+        path: path for error messages; not read.
+        text: content of the file.
 
     Raises:
-        ValueError: the text is cut off, or not JSON.
+        ValueError: the text is truncated, or not JSON.
     """
     try:
         return json.loads(text)
@@ -70,12 +69,12 @@ def parse_json(path: str | os.PathLike, text: str) -> Any:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Read and decode a file. Errors are those of ``read_text`` and ``parse_json``."""
+    """Read and decode a file; see ``read_text`` and ``parse_json`` for errors."""
     return parse_json(path, read_text(path))
 
 
 def json_fault(text: str, error: ValueError | RecursionError) -> str:
-    """Say what is wrong with a text that JSON's decoder refused with an error."""
+    """Return a description of the error that the JSON decoder raised for a text."""
     if isinstance(error, RecursionError):
         return 'not JSON that can be read: nested too deeply'
     if not isinstance(error, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""TorchScript archives, read without running them: the same tensors as torch's loader gives."""
+"""TorchScript archives are read without running them, with the tensors of torch's loader."""
 
 import pathlib
 import re
@@ -71,8 +71,8 @@ def test_the_recorded_clip(golden: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize('compression', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_zip_file_of_another_making(tmp_path: pathlib.Path, compression: int) -> None:
-    """OpenAI's have a top folder that is called otherwise than the file, and entries in any order."""
+def test_another_folder_name_and_order_of_entries(tmp_path: pathlib.Path, compression: int) -> None:
+    """In OpenAI's archives, the folder has another name than the file, and entries are in any order."""
     source = save(Network(), tmp_path / 'source.pt')
     rewrite(source, tmp_path / 'other.pt', lambda name, data: data, compression)
     expected = read_archive(source)
@@ -88,7 +88,7 @@ def rewrite(source: pathlib.Path, target: pathlib.Path, change, compression: int
 
 
 class Writing(nn.Module):
-    """Saves a tensor to a file when it is loaded."""
+    """An object that writes a file when it is loaded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,13 +108,15 @@ class Writing(nn.Module):
         torch.save(state[0], 'overwritten')
 
 
-def test_code_does_not_run(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_is_not_run(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = save(Writing(), tmp_path / 'evil.pt')
     torch.jit.load(path)
     assert (tmp_path / 'overwritten').is_file(), 'torch runs it'
     (tmp_path / 'overwritten').unlink()
-    with pytest.raises(ValueError, match=r'evil\.pt.*state of its own making'):
+    with pytest.raises(
+        ValueError, match=r'evil\.pt.*expected a state that is a dict of attributes'
+    ):
         clip_model.load_clip(path)
     assert not (tmp_path / 'overwritten').exists()
 
@@ -127,7 +129,7 @@ def forged(pickle_: bytes) -> bytes:
     'data, message',
     [
         (forged(b'cos\nsystem\nX\x04\x00\x00\x00true\x85R'), 'os.system is neither'),
-        (forged(b'c__torch__\nM\n)\x81K\x01b'), 'state of its own making'),
+        (forged(b'c__torch__\nM\n)\x81K\x01b'), 'expected a state that is a dict of attributes'),
         (forged(b'K\x01'), 'a int, expected a module'),
         (forged(b'ctorch._utils\n_rebuild_tensor_v2\n}b'), 'a state for a function'),
         (forged(b'Nr\xff\xff\xff\x7f'), 'a NoneType, expected a module'),
@@ -137,11 +139,11 @@ def forged(pickle_: bytes) -> bytes:
 def test_forged_pickles(tmp_path: pathlib.Path, data: bytes, message: str) -> None:
     source = save(Network(), tmp_path / 'source.pt')
     rewrite(source, tmp_path / 'f.pt', lambda n, old: data if n.endswith('data.pkl') else old)
-    with pytest.raises(ValueError, match=rf'f\.pt: not a TorchScript archive.*({message})'):
+    with pytest.raises(ValueError, match=rf'f\.pt: expected a TorchScript archive.*({message})'):
         read_archive(tmp_path / 'f.pt')
 
 
-def test_storages_of_another_size_or_none(tmp_path: pathlib.Path) -> None:
+def test_missing_storages_and_wrong_sizes(tmp_path: pathlib.Path) -> None:
     source = save(Network(), tmp_path / 'source.pt')
     rewrite(source, tmp_path / 'f.pt', lambda n, old: old[:-1] if n.endswith('data/0') else old)
     with pytest.raises(ValueError, match=r'f\.pt.*data/0 has \d+ bytes, expected'):
@@ -156,11 +158,11 @@ def test_a_zip_bomb(tmp_path: pathlib.Path) -> None:
         file.writestr('a/code/x.py', '')
         file.writestr('a/data.pkl', b'.')
         file.writestr('a/data/0', bytes(100 << 20))
-    with pytest.raises(ValueError, match=r'b\.pt.*would unfold'):
+    with pytest.raises(ValueError, match=r'b\.pt.*would decompress'):
         read_archive(tmp_path / 'b.pt')
 
 
-def test_cut_off(tmp_path: pathlib.Path) -> None:
+def test_truncated_file(tmp_path: pathlib.Path) -> None:
     path = save(Network(), tmp_path / 'c.pt')
     assert is_archive(path)
     path.write_bytes(path.read_bytes()[:-50])

@@ -1,4 +1,4 @@
-"""Sentences that begin alike, against CLIP's own text encoder on whole, padded sentences."""
+"""Sentences with a shared prefix equal CLIP's text encoder on padded sentences."""
 
 import torch
 

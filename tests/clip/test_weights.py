@@ -1,4 +1,4 @@
-"""Loading and writing CLIP, against the clip package's own loader and text encoder."""
+"""Loading, writing and encoding equal the loader and text encoder of the clip package."""
 
 import logging
 
@@ -12,7 +12,7 @@ from oadp.clip.weights import encode_texts, load_clip, save_clip_archive, tokeni
 
 @pytest.fixture(scope='module')
 def small():
-    """A CLIP whose sizes are none of ViT-B/32's."""
+    """A CLIP with other sizes than ViT-B/32."""
     clip = clip_model.import_clip()
     torch.manual_seed(0)
     model = clip.model.CLIP(
@@ -46,7 +46,7 @@ def same_function(a, b, resolution, atol=1e-6):
         assert torch.allclose(a.encode_text(texts), b.encode_text(texts), atol=atol)
 
 
-def test_archive_is_read_as_by_the_clip_package(golden):
+def test_archive_equals_that_of_the_clip_package(golden):
     path = golden / 'world/pretrained/clip/ViT-B-32.pt'
     model = load_clip(path)
     theirs, _ = clip_model.import_clip().load(str(path), device='cpu')
@@ -55,7 +55,7 @@ def test_archive_is_read_as_by_the_clip_package(golden):
     assert not model.training and not any(p.requires_grad for p in model.parameters())
 
 
-def test_saved_archive_has_the_layout_of_openai(golden, archive, small):
+def test_saved_archive_has_the_keys_of_openai(golden, archive, small):
     released = torch.jit.load(golden / 'world/pretrained/clip/ViT-B-32.pt', map_location='cpu')
     mine = torch.jit.load(archive).state_dict()
 
@@ -77,7 +77,7 @@ def test_saved_archive_round_trip(archive, small):
     assert {p.dtype for p in small.parameters()} == {torch.float32}, 'the model was changed'
 
 
-def test_plain_state_dict(archive, small, tmp_path):
+def test_state_dict(archive, small, tmp_path):
     path = tmp_path / 'plain.pt'
     torch.save(small.state_dict(), path)
     same_function(load_clip(path), load_clip(archive), 48, atol=0)
@@ -91,7 +91,7 @@ def test_missing_file(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'match', 'caption'),
     [
-        ({'a': torch.zeros(1)}, r"no \['positional_embedding'.*'a'", 'other weights'),
+        ({'a': torch.zeros(1)}, r"without \['positional_embedding'.*'a'", 'other weights'),
         ({'state_dict': {'a': torch.zeros(1)}}, r"a dict with \['state_dict'\]", 'a checkpoint'),
         (torch.zeros(3), 'found a Tensor', 'a tensor'),
     ],
@@ -112,7 +112,7 @@ class Record(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def test_other_checksum_is_a_warning(small, tmp_path):
+def test_another_checksum_is_a_warning(small, tmp_path):
     handler = Record()
     logging.getLogger('oadp').addHandler(handler)
     try:
@@ -126,7 +126,7 @@ def test_other_checksum_is_a_warning(small, tmp_path):
         logging.getLogger('oadp').removeHandler(handler)
 
 
-def test_checksums_are_those_of_the_clip_package():
+def test_checksums_equal_those_of_the_clip_package():
     urls = clip_model.import_clip().clip._MODELS.values()
     theirs = {url.rsplit('/', 1)[1]: url.rsplit('/', 2)[1] for url in urls}
     assert clip_model.OPENAI_SHA256.items() <= theirs.items()
@@ -137,8 +137,10 @@ def test_tokens_equal_clip():
     assert tokenize(texts, 77).equal(clip_model.import_clip().tokenize(texts))
 
 
-def test_all_too_long_texts_are_named():
-    with pytest.raises(ValueError, match=r"6 tokens: 'a b c d e' \(7 tokens\), 'f g h i j k'"):
+def test_error_lists_all_texts_that_are_too_long():
+    with pytest.raises(
+        ValueError, match=r"6 tokens.*shorten 'a b c d e' \(7 tokens\), 'f g h i j k'"
+    ):
         tokenize(['a b c d e', 'fits', 'f g h i j k'], 6)
 
 

@@ -1,4 +1,4 @@
-"""Tables of boxes whose answers can be read off."""
+"""Tables of boxes with known results."""
 
 import doctest
 
@@ -29,12 +29,12 @@ def test_shift_into(box, expected, case):
     assert result.tolist() == [expected], case
 
 
-def test_shift_into_of_no_boxes():
+def test_shift_into_without_boxes():
     assert boxes.shift_into(torch.zeros(0, 4), (100, 50)).shape == (0, 4)
 
 
 def test_any_overlap_against_pixels():
-    """Boxes of whole numbers overlap where they share a pixel."""
+    """Boxes with integer corners overlap if they share a pixel."""
     generator = torch.Generator().manual_seed(0)
     corner = torch.randint(0, 12, (40, 2), generator=generator)
     xyxy = torch.cat([corner, corner + torch.randint(1, 6, (40, 2), generator=generator)], dim=1)
@@ -45,6 +45,6 @@ def test_any_overlap_against_pixels():
     assert torch.equal(boxes.any_overlap(xyxy.float(), xyxy.float()), shared > 0)
 
 
-def test_large_enough_is_four_pixels_in_both_directions():
+def test_boxes_of_four_pixels_are_large_enough():
     xyxy = torch.tensor([[0, 0, 4, 4], [0, 0, 3.99, 50], [0, 0, 50, 3.99], [1, 1, 9, 9]])
     assert boxes.is_large_enough(xyxy).tolist() == [True, False, False, True]

@@ -39,7 +39,7 @@ def test_to_detections():
 
 
 @pytest.mark.parametrize('masks', [False, True])
-def test_nothing_detected(masks: bool):
+def test_without_detections(masks: bool):
     detections = to_detections(result(masks), CATEGORIES, threshold=0.95)
     assert len(detections) == 0
     image = np.full((480, 640, 3), 7, np.uint8)
@@ -50,7 +50,7 @@ def pixel(picture: np.ndarray, x: int, y: int) -> tuple[int, ...]:
     return tuple(int(v) for v in picture[y, x])
 
 
-def test_colours_tell_base_from_novel():
+def test_base_and_novel_have_different_colors():
     image = np.zeros((480, 640, 3), np.uint8)
     picture = draw(image, to_detections(result(), CATEGORIES))
     assert picture.shape == image.shape and not image.any()
@@ -66,7 +66,7 @@ def test_masks_are_drawn():
 
 
 @pytest.mark.parametrize('masks', [False, True])
-def test_small_pictures_are_enlarged(masks: bool):
+def test_small_images_are_enlarged(masks: bool):
     boxes = [np.array([[40, 40, 80, 80, 0.9]], np.float32), *[np.zeros((0, 5), np.float32)] * 2]
     mask = np.zeros((120, 160), bool)
     mask[40:80, 40:80] = True
@@ -77,7 +77,7 @@ def test_small_pictures_are_enlarged(masks: bool):
 
 
 @pytest.mark.parametrize('x, y', [(0, 0), (620, 0), (620, 460), (-20, 470)])
-def test_labels_at_the_edges_are_inside(x: int, y: int):
+def test_labels_at_the_edges_are_not_clipped(x: int, y: int):
     boxes = [np.array([[x, y, x + 25, y + 25, 0.9]], np.float32), *[np.zeros((0, 5))] * 2]
     picture = draw(np.zeros((480, 640, 3), np.uint8), to_detections(boxes, CATEGORIES))
     inner = [np.array([[300, 200, 325, 225, 0.9]], np.float32), *[np.zeros((0, 5))] * 2]
@@ -87,7 +87,7 @@ def test_labels_at_the_edges_are_inside(x: int, y: int):
     assert white[0] == white[1] > 50
 
 
-def test_detections_of_other_makers():
+def test_detections_without_optional_fields():
     import supervision as sv
 
     detections = sv.Detections(xyxy=np.array([[10.0, 10, 50, 50]]))
@@ -100,13 +100,13 @@ def _one_box(xyxy) -> sv.Detections:
     )
 
 
-def test_a_strip_is_not_enlarged_to_gigabytes():
+def test_enlarged_narrow_images_are_bounded():
     drawn = draw(np.zeros((5000, 2, 3), np.uint8), _one_box([0, 10, 2, 20]))
     assert drawn.shape == (5000, 2, 3)
     assert draw(np.zeros((100, 4, 3), np.uint8), _one_box([0, 10, 2, 20])).shape == (1920, 77, 3)
 
 
-def test_shrunk_where_asked_for():
+def test_max_side():
     image = np.zeros((4000, 1000, 3), np.uint8)
     drawn = draw(image, _one_box([100, 100, 900, 3900]), max_side=1000)
     assert drawn.shape == (1000, 250, 3)
@@ -115,7 +115,7 @@ def test_shrunk_where_asked_for():
     assert draw(image, _one_box([1, 1, 9, 9]), max_side=5000).shape == image.shape
 
 
-def test_drawings_that_jpeg_cannot_hold_are_png(tmp_path):
+def test_drawings_too_large_for_jpeg_are_png(tmp_path):
     assert save_drawing(tmp_path / 'a.b', np.zeros((9, 9, 3), np.uint8)).name == 'a.b.jpg'
     path = save_drawing(tmp_path / 'a', np.full((65_501, 1, 3), 7, np.uint8))
     with PIL.Image.open(path) as image:

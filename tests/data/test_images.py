@@ -1,4 +1,4 @@
-"""Images are found where people point, and every kind of file gives its pixels or one error."""
+"""Patterns find images, and every kind of file gives its pixels or one error."""
 
 import io
 
@@ -63,7 +63,7 @@ def test_readable(tmp_path, kind):
 
 
 @pytest.mark.parametrize('kind', NEARLY)
-def test_nearly(tmp_path, kind):
+def test_similar_pixels(tmp_path, kind):
     write, pixels = NEARLY[kind]
     difference = read_image(write(tmp_path)).astype(int) - pixels
     assert np.abs(difference).mean() < 1
@@ -83,7 +83,7 @@ def test_unreadable(tmp_path, kind):
 
 
 @pytest.mark.parametrize('path', ['none.jpg', 'file/none.jpg'])
-def test_missing(tmp_path, path):
+def test_missing_file(tmp_path, path):
     (tmp_path / 'file').touch()
     with pytest.raises(FileNotFoundError, match='none.jpg: no such image'):
         read_image(tmp_path / path)
@@ -93,8 +93,8 @@ def test_missing(tmp_path, path):
     'options', [{}, {'subsampling': 0}, {'progressive': True}, {'quality': 30}]
 )
 @pytest.mark.parametrize('size', [(64, 48), (33, 17), (1, 50)])
-def test_a_jpeg_has_opencv_s_pixels(options, size):
-    """mmdet's own loading is by OpenCV; the recorded features are by Pillow."""
+def test_jpeg_pixels_equal_opencv(options, size):
+    """mmdet loads images with OpenCV; the recorded features were made with Pillow."""
     data = io.BytesIO()
     PIL.Image.fromarray(RGB).resize(size).save(data, 'JPEG', **options)
     encoded = np.frombuffer(data.getvalue(), np.uint8)
@@ -102,7 +102,7 @@ def test_a_jpeg_has_opencv_s_pixels(options, size):
     assert np.array_equal(image[..., ::-1], cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 
-def test_recorded_images_have_opencv_s_pixels(golden):
+def test_pixels_of_recorded_images_equal_opencv(golden):
     for path in (golden / 'world/data/coco').glob('*2017/*.jpg'):
         assert np.array_equal(read_image(path)[..., ::-1], cv2.imread(str(path)))
 
@@ -116,20 +116,20 @@ def test_recorded_images_have_opencv_s_pixels(golden):
         ((300_000, 300_000), 'a.png: the image has 64 × 48'),
     ],
 )
-def test_another_size_than_the_annotation_s(tmp_path, size_wh, message):
+def test_sizes_that_differ_from_the_annotation(tmp_path, size_wh, message):
     path = READABLE['PNG'][0](tmp_path)
     with pytest.raises(ValueError, match=message):
         read_image(path, size_wh)
 
 
-def test_size_is_that_of_the_turned_image(tmp_path):
+def test_size_is_compared_after_the_exif_orientation(tmp_path):
     path = READABLE['turned PNG'][0](tmp_path)
     assert read_image(path, (48, 64)).shape == (64, 48, 3)
     with pytest.raises(ValueError, match='image, turned as its EXIF data say, has 48 × 64'):
         read_image(path, (64, 48))
 
 
-def test_size_is_compared_before_pixels_are_unpacked(tmp_path):
+def test_size_is_compared_before_decoding(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(png_header(9000, 9000))  # which would be "truncated"
     with pytest.raises(ValueError, match='annotation says 640 × 480'):
@@ -152,7 +152,7 @@ def test_max_pixels(tmp_path):
         pytest.param(RGB.tolist(), TypeError, id='list'),
     ],
 )
-def test_to_array_refuses(image, error):
+def test_to_array_errors(image, error):
     with pytest.raises(error, match='expected'):
         to_array(image)
 

@@ -1,9 +1,9 @@
-"""Writing prompt files."""
+"""Reading and writing prompt files."""
 
 import pytest
 import torch
 
-from oadp.data.prompt_files import load_prompts, save_prompts
+from oadp.data.prompt_files import read_prompts, save_prompts
 
 
 def test_round_trip(tmp_path):
@@ -16,15 +16,15 @@ def test_round_trip(tmp_path):
     assert content['bias'].dtype == torch.float32 and float(content['bias']) == 4
 
 
-def test_faults_write_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r'1 names, but embeddings of shape \(2, 2\)'):
+def test_wrong_values_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match=r'each of 1 names, found a tensor of shape \(2, 2\)'):
         save_prompts(tmp_path / 'p.pth', ['x'], torch.eye(2))
     with pytest.raises(ValueError, match=r"not finite: \['y'\]"):
         save_prompts(tmp_path / 'p.pth', ['x', 'y'], torch.tensor([[1.0], [float('nan')]]))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     save_prompts(tmp_path / 'p.pth', ['x'], torch.ones(1, 1))
 
     def fail(content, path):
@@ -39,12 +39,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ['p.pth']
 
 
-def test_load(tmp_path, golden):
-    released = load_prompts(golden / 'world/data/prompts/ml_coco.pth')
+def test_read(tmp_path, golden):
+    released = read_prompts(golden / 'world/data/prompts/ml_coco.pth')
     assert len(released['names']) == 65 and released['embeddings'].shape == (65, 512)
     assert float(released['scaler']) == 18.5 and float(released['bias']) == 3.75
     save_prompts(tmp_path / 'p.pth', released['names'], released['embeddings'])
-    assert load_prompts(tmp_path / 'p.pth').keys() == {'names', 'embeddings'}
+    assert read_prompts(tmp_path / 'p.pth').keys() == {'names', 'embeddings'}
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_load(tmp_path, golden):
     [
         (torch.zeros(2, 2), 'found Tensor'),
         ({'state_dict': {}}, r"found \['state_dict'\]"),
-        ({'names': ['a'], 'embeddings': torch.zeros(2, 2)}, r'1 names, but .* \(2, 2\)'),
+        ({'names': ['a'], 'embeddings': torch.zeros(2, 2)}, r'each of 1 names.*\(2, 2\)'),
     ],
 )
-def test_load_other_content(content, match, tmp_path):
+def test_read_other_content(content, match, tmp_path):
     torch.save(content, tmp_path / 'p.pth')
     with pytest.raises(ValueError, match=match):
-        load_prompts(tmp_path / 'p.pth')
+        read_prompts(tmp_path / 'p.pth')
 
 
-def test_load_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match='"Prompts" in the README'):
-        load_prompts(tmp_path / 'p.pth')
+def test_read_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match='"Prompts" of the README'):
+        read_prompts(tmp_path / 'p.pth')

@@ -1,4 +1,4 @@
-"""Wrong lists of proposals."""
+"""Wrong lists of proposals are errors."""
 
 import pathlib
 import pickle
@@ -15,11 +15,11 @@ SIZES = [(640, 480), (100, 100), (300, 200)]
 
 
 def filling(*sizes: tuple[int, int]) -> list[np.ndarray]:
-    """One box a size, which fills an image of it."""
+    """Return one box per size, which covers an image of that size."""
     return [np.array([[0, 0, w, h, 0.5]], np.float32) for w, h in sizes]
 
 
-def test_order_is_checked_by_the_boxes():
+def test_wrong_order_is_detected():
     by_id = filling(SIZES[1], SIZES[2], SIZES[0])
     assert check_proposals('p.pkl', by_id, IDS, SIZES, is_sorted=True)[2].tolist() == [
         [0, 0, 640, 480, 0.5]
@@ -49,7 +49,7 @@ def test_images_of_unknown_size_are_not_compared():
     ],
 )
 def test_small_overhang_is_allowed(box, is_outside):
-    """Two pixels, or a hundredth of the side."""
+    """The tolerance is two pixels or a hundredth of the side."""
     assert outside(np.array([box], np.float32), (100, 1000)).tolist() == [is_outside]
 
 
@@ -96,7 +96,7 @@ def _array(rows, dtype):
     content=st.lists(ARRAYS | NUMBERS, min_size=2, max_size=4) | NUMBERS, is_sorted=st.booleans()
 )
 @pytest.mark.filterwarnings('ignore::RuntimeWarning')
-def test_any_list_is_read_or_named(tmp_path: pathlib.Path, content, is_sorted):
+def test_any_list_is_read_or_an_error_with_the_file(tmp_path: pathlib.Path, content, is_sorted):
     file = tmp_path / 'p.pkl'
     file.write_bytes(pickle.dumps(content))
     try:
@@ -110,7 +110,7 @@ def test_any_list_is_read_or_named(tmp_path: pathlib.Path, content, is_sorted):
             assert not outside(by_id[i][:, :4], size).any()
 
 
-def test_missing_proposals_name_the_readme(tmp_path):
+def test_error_for_missing_proposals_names_the_readme(tmp_path):
     with pytest.raises(FileNotFoundError, match='Proposals'):
         load_proposals(tmp_path / 'none.pkl', [], [], True)
 
@@ -144,6 +144,6 @@ def test_order_of_proposals(tmp_path):
         ([print] * 3, 'expected a pickle of NumPy arrays'),
     ],
 )
-def test_bad_proposals(tmp_path, content, message):
+def test_wrong_proposals(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         load_proposals(proposals_file(tmp_path, content), *UNKNOWN, is_sorted=True)

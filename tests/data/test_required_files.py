@@ -1,10 +1,10 @@
-"""The README's layout: which files, and what state they are in."""
+"""The required files of the README, and their states."""
 
 import pathlib
 
 import pytest
 
-from oadp.data.required_files import Entry, layout, state_of
+from oadp.data.required_files import Entry, required_files, state_of
 
 
 @pytest.fixture(autouse=True)
@@ -14,10 +14,10 @@ def here(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pat
 
 
 def all_paths() -> set[str]:
-    return {str(path) for entry in layout() for path in entry.paths}
+    return {str(path) for entry in required_files() for path in entry.paths}
 
 
-def test_the_files_are_the_readmes() -> None:
+def test_files_of_the_readme() -> None:
     paths = all_paths()
     for path in (
         'data/coco/annotations/instances_val2017.json',
@@ -36,8 +36,8 @@ def test_the_files_are_the_readmes() -> None:
     assert not [p for p in paths if '{' in p or '}' in p]
 
 
-def test_what_the_golden_world_has(world: pathlib.Path) -> None:
-    there = {str(p) for e in layout() for p in e.paths if state_of([p])[0]}
+def test_files_of_the_golden_data(world: pathlib.Path) -> None:
+    there = {str(p) for e in required_files() for p in e.paths if state_of([p])[0]}
     assert {'data/coco/train2017', 'data/coco/annotations/instances_val2017.json'} <= there
 
 
@@ -53,7 +53,7 @@ def test_patterns(pattern: str, expected: list[str]) -> None:
     assert [str(p) for p in Entry(pattern, '', '').paths] == expected
 
 
-def test_states_of_one(here: pathlib.Path) -> None:
+def test_state_of_one_path(here: pathlib.Path) -> None:
     path = here / 'train2017'
     assert state_of([path]) == (False, 'missing')
     path.mkdir()
@@ -72,7 +72,7 @@ def test_states_of_one(here: pathlib.Path) -> None:
     assert state_of([file]) == (True, '2.0 MB')
 
 
-def test_states_of_links(here: pathlib.Path) -> None:
+def test_state_of_links(here: pathlib.Path) -> None:
     coco, lvis = here / 'coco', here / 'lvis_v1'
     (coco / 'train2017').mkdir(parents=True)
     (coco / 'train2017' / '1.jpg').touch()
@@ -82,15 +82,15 @@ def test_states_of_links(here: pathlib.Path) -> None:
     (lvis / 'train2017').symlink_to('../coco/train2017')
     assert state_of([lvis / 'train2017']) == (True, '1 entries')
     (lvis / 'x').symlink_to('../coco/y')
-    assert state_of([lvis / 'x']) == (False, 'a link to ../coco/y, which is not there')
+    assert state_of([lvis / 'x']) == (False, 'a link to ../coco/y, which does not exist')
 
 
-def test_packed_features_count(here: pathlib.Path) -> None:
+def test_packed_features_are_present(here: pathlib.Path) -> None:
     (here / 'train2017.lmdb').touch()
     assert state_of([here / 'train2017']) == (True, 'packed: train2017.lmdb')
 
 
-def test_states_of_several(here: pathlib.Path) -> None:
+def test_state_of_several_paths(here: pathlib.Path) -> None:
     a, b = here / 'a', here / 'b'
     assert state_of([a, b]) == (False, 'missing')
     a.write_bytes(b'x')

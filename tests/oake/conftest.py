@@ -1,4 +1,4 @@
-"""Fixtures of the extraction's tests."""
+"""Fixtures for the tests of extraction."""
 
 import pathlib
 
@@ -22,7 +22,7 @@ def encoder() -> ImageEncoder:
 
 @pytest.fixture
 def small_world(tmp_path, monkeypatch) -> pathlib.Path:
-    """A small world; it is the current directory."""
+    """Small dataset and weights, in the current directory."""
     root = tmp_path / 'small'
     make_small_world(root)
     monkeypatch.chdir(root)

@@ -1,4 +1,4 @@
-"""Attention with [OBJ], token by token, against the definition in float64."""
+"""Attention with [OBJ] equals the definition, computed in float64 token by token."""
 
 import pytest
 import torch
@@ -14,8 +14,8 @@ def tokens() -> list[torch.Tensor]:
     return [torch.randn(B, HEADS, N, D, generator=generator) for _ in range(3)]
 
 
-def seen_by(query: torch.Tensor, k: torch.Tensor, v: torch.Tensor, shift: float | torch.Tensor):
-    """One query (b, heads, d): the mean of the values of what it sees."""
+def attend_to(query: torch.Tensor, k: torch.Tensor, v: torch.Tensor, shift: float | torch.Tensor):
+    """Return (b, heads, d): the weighted mean of the values for one query."""
     scores = (query[:, :, None] * k).sum(dim=-1) * D**-0.5 + shift
     return (scores.softmax(dim=-1)[..., None] * v).sum(dim=2)
 
@@ -23,7 +23,7 @@ def seen_by(query: torch.Tensor, k: torch.Tensor, v: torch.Tensor, shift: float 
 @pytest.mark.parametrize(('dtype', 'atol'), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
 @pytest.mark.parametrize('masked', [False, True])
 @pytest.mark.parametrize('rows', [N, 4, 3, 1])
-def test_everyone_sees_what_it_should(
+def test_equals_the_definition(
     dtype: torch.dtype, atol: float, masked: bool, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, '_MAX_SCORES', rows * B * HEADS * N)
@@ -38,16 +38,16 @@ def test_everyone_sees_what_it_should(
     q, k, v, bias = q.double(), k.double(), v.double(), bias.double()
     image = N - 1 if masked else N
     for i in range(image):
-        expected = seen_by(q[:, :, i], k[:, :, :image], v[:, :, :image], 0.0)
+        expected = attend_to(q[:, :, i], k[:, :, :image], v[:, :, :image], 0.0)
         torch.testing.assert_close(result[:, :, i], expected, atol=atol, rtol=0)
     if masked:
-        expected = seen_by(q[:, :, -1], k[:, :, 1:], v[:, :, 1:], bias[:, :, 0])
+        expected = attend_to(q[:, :, -1], k[:, :, 1:], v[:, :, 1:], bias[:, :, 0])
         torch.testing.assert_close(result[:, :, -1], expected, atol=atol, rtol=0)
         # The second image's [OBJ] sees itself alone.
         torch.testing.assert_close(result[1, :, -1], v[1, :, -1], atol=atol, rtol=0)
 
 
-def test_scores_of_a_large_image_are_not_all_there_at_once(monkeypatch) -> None:
+def test_scores_of_a_large_image_are_computed_in_parts(monkeypatch) -> None:
     sizes = []
     products = torch.bmm
 

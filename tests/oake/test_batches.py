@@ -1,4 +1,4 @@
-"""Batches cross images, keep the order, and leave a bounded rest."""
+"""Batches contain inputs of several images in order, and the number of waiting inputs is bounded."""
 
 import torch
 
@@ -14,7 +14,7 @@ def make_chunk(image_id, n, size=8, start=0):
 
 
 def content(batch):
-    """(image id, position) of the inputs."""
+    """Return image id and position of each input."""
     return [
         (s.chunk.image.id, int(p))
         for s in batch
@@ -33,7 +33,7 @@ def test_batches_are_full_and_complete():
     assert list(batcher.flush()) == []
 
 
-def test_sizes_are_not_mixed_and_do_not_pile_up():
+def test_batches_have_one_size_and_waiting_inputs_are_bounded():
     batcher = Batcher(lambda size: 4)
     waiting, seen = 0, []
     for i in range(100):
@@ -54,7 +54,7 @@ def test_batch_size_by_size():
     assert [len(content(b)) for b in batcher.add(make_chunk(0, 16, size=32))] == [2] * 8
 
 
-def test_halves():
+def test_halve():
     chunks = [make_chunk(i, n) for i, n in enumerate([3, 1, 4])]
     batcher = Batcher(lambda size: 8)
     [batch] = [b for c in chunks for b in batcher.add(c)]

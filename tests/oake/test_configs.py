@@ -1,4 +1,4 @@
-"""Every shipped config of an extraction loads, and names what the README does."""
+"""Every shipped config of extraction loads, and has the paths of the README."""
 
 import pytest
 from oake_world import ROOT
@@ -32,5 +32,5 @@ def test_config(file):
     assert config.log.interval == dict(globals=50, blocks=10, objects=5)[kind]
 
 
-def test_there_are_four():
+def test_four_configs_are_shipped():
     assert [f.stem for f in FILES] == ['blocks', 'globals', 'objects_coco', 'objects_lvis']

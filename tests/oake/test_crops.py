@@ -1,4 +1,4 @@
-"""Crops of proposals, and the masks on them."""
+"""Crops of proposals, and their masks."""
 
 import doctest
 import math
@@ -37,8 +37,8 @@ def test_expand(mode, box, expected, case):
 @pytest.mark.parametrize(
     ('size_wh', 'expected'), [((224, 224), [0, 0, 224, 224]), ((224, 500), [0, None, 224, None])]
 )
-def test_a_constant_crop_of_the_image_s_size(size_wh, expected):
-    """It is not longer than the image, so it is shifted into it, wherever its box is."""
+def test_a_constant_crop_of_the_image_size(size_wh, expected):
+    """It is not longer than the image, so it is always shifted into the image."""
     corners = torch.rand(500, 2, 2, generator=torch.Generator().manual_seed(0)) * 220
     boxes = torch.cat([corners.min(1).values, corners.max(1).values + 4], dim=1)
     crop = crops.expand(boxes, size_wh, 224, 'CONSTANT')
@@ -53,7 +53,7 @@ def test_unknown_mode_is_an_error():
 
 
 def _mask_by_image(box, crop, grid):
-    """As defined: paint the mask pixel by pixel, resize it with torch."""
+    """Compute a mask by definition: draw it pixel by pixel, and resize it with torch."""
     num_x, num_y = (math.ceil(crop[i + 2] - crop[i]) for i in (0, 1))
     mask = torch.ones(num_y, num_x)
     for y in range(num_y):
@@ -66,7 +66,7 @@ def _mask_by_image(box, crop, grid):
 
 @pytest.mark.parametrize('mode', crops.EXPAND_MODES)
 @pytest.mark.parametrize('grid', [14, 9])
-def test_masks_are_those_of_a_painted_image(mode, grid):
+def test_masks_equal_those_of_a_resized_mask(mode, grid):
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(12, 2, generator=generator) * 60
     side = torch.rand(12, 2, generator=generator) * 36 + 4

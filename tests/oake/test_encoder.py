@@ -1,4 +1,4 @@
-"""The encoder against CLIP's own, and against [OBJ] computed as a branch of its own."""
+"""The encoder equals CLIP's, and [OBJ] equals a separate branch."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from oadp.oake.encoder import MEAN, OUTSIDE, STD, ImageEncoder
 SIZES = [(40, 8), (48, 8), (32, 16), (42, 14)]  # resolution, patch
 
 
-def normalise(pixels):
+def normalize(pixels):
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     return (pixels / 255 - mean) / std
 
@@ -21,10 +21,10 @@ def random_pixels(n, size_hw):
 
 
 @pytest.mark.parametrize(('resolution', 'patch'), SIZES)
-def test_at_its_own_resolution_it_is_clip(resolution, patch):
+def test_equals_clip_at_the_default_resolution(resolution, patch):
     clip = make_clip(resolution, patch)
     pixels = random_pixels(3, (resolution, resolution))
-    expected = functional.normalize(clip.encode_image(normalise(pixels)), dim=1)
+    expected = functional.normalize(clip.encode_image(normalize(pixels)), dim=1)
     result = ImageEncoder(clip.visual)(pixels)
     torch.testing.assert_close(result, expected, atol=2e-6, rtol=0)
 
@@ -50,17 +50,17 @@ def test_images_of_other_sizes(resolution, patch, shape):
     visual = clip.visual
     # A part of a patch at the end is not seen.
     pixels = random_pixels(2, (shape[0] * patch + 3, shape[1] * patch + 5))
-    x = tokens(visual, visual.conv1(normalise(pixels))) + positions(visual, *shape)[:, None]
+    x = tokens(visual, visual.conv1(normalize(pixels))) + positions(visual, *shape)[:, None]
     x = visual.transformer(visual.ln_pre(x))
     expected = functional.normalize(visual.ln_post(x[0]) @ visual.proj, dim=1)
     torch.testing.assert_close(ImageEncoder(visual)(pixels), expected, atol=2e-6, rtol=0)
 
 
 def masked_by_branch(visual, pixels, outside):
-    """[OBJ] as a branch beside CLIP's unchanged transformer, one image at a time."""
+    """Compute [OBJ] in a separate branch next to CLIP's transformer, one image at a time."""
     patch = visual.conv1.kernel_size[0]
     x = functional.conv2d(
-        normalise(pixels), visual.conv1.weight, stride=patch // 2, padding=(patch - 1) // 2
+        normalize(pixels), visual.conv1.weight, stride=patch // 2, padding=(patch - 1) // 2
     )
     x = visual.ln_pre(tokens(visual, x) + positions(visual, *x.shape[2:])[:, None])
     results = []
@@ -79,7 +79,7 @@ def masked_by_branch(visual, pixels, outside):
 
 
 @pytest.mark.parametrize(('resolution', 'patch'), SIZES)
-def test_masked(resolution, patch):
+def test_masked_equals_a_separate_branch(resolution, patch):
     visual = make_clip(resolution, patch).visual
     pixels = random_pixels(4, (resolution, resolution))
     grid = ImageEncoder(visual).masked_grid
@@ -90,12 +90,12 @@ def test_masked(resolution, patch):
     torch.testing.assert_close(result, expected, atol=2e-6, rtol=0)
 
 
-def test_224_at_patch_32_gives_14_by_14():
+def test_masked_grid_of_vit_b_32():
     assert ImageEncoder(make_clip(224, 32).visual).masked_grid == 14
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_half_precision_is_near(dtype):
+def test_half_precision_is_close(dtype):
     visual = make_clip().visual
     pixels = random_pixels(8, (40, 40))
     outside = torch.rand(8, 10, 10, generator=torch.Generator().manual_seed(2)) < 0.7
@@ -106,6 +106,6 @@ def test_half_precision_is_near(dtype):
     assert torch.cosine_similarity(full, half).min() > 0.999
 
 
-def test_a_resnet_is_refused():
+def test_a_resnet_is_an_error():
     with pytest.raises(ValueError, match='vision transformer'):
         ImageEncoder(torch.nn.Conv2d(3, 3, 3))

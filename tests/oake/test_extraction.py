@@ -1,4 +1,4 @@
-"""Extraction as a program, in a small world: resume, repair, failures, dry runs, packed stores."""
+"""Extraction of a small dataset: resume, auto_fix, failures, dry runs, packed stores."""
 
 import json
 import pickle
@@ -27,7 +27,7 @@ def folder(small_world, kind, split='val'):
 
 
 def annotate(small_world, name, **values):
-    """Change what the validation annotations say of an image."""
+    """Change the record of an image in the validation annotations."""
     path = small_world / 'data/coco/annotations/instances_val2017.json'
     content = json.loads(path.read_text())
     [image] = [i for i in content['images'] if i['file_name'] == name]
@@ -36,7 +36,7 @@ def annotate(small_world, name, **values):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_every_image_gets_a_record_of_its_kind(extract, small_world, kind):
+def test_every_image_has_a_valid_record(extract, small_world, kind):
     reports = extract(kind)
     assert [(r.done, r.skipped, r.failed) for r in reports] == [(6, 0, [])] * 2
     assert not list(small_world.rglob('*.oadp-tmp'))
@@ -57,7 +57,7 @@ def test_every_image_gets_a_record_of_its_kind(extract, small_world, kind):
 @pytest.mark.parametrize(
     ('kind', 'size'), [('globals', 2), ('blocks', 7), ('objects', 1), ('objects', 5)]
 )
-def test_the_batch_size_changes_nothing(extract, small_world, kind, size):
+def test_features_do_not_depend_on_the_batch_size(extract, small_world, kind, size):
     extract(kind)
     expected = features.open_store(folder(small_world, kind), kind)
     extract(kind, {'.val.dataloader.dataset.output_dir': 'other', '.mini_batch_size': size, '.train': None})  # fmt: skip
@@ -70,7 +70,7 @@ def test_the_batch_size_changes_nothing(extract, small_world, kind, size):
             torch.testing.assert_close(x, y, atol=1e-3, rtol=0)
 
 
-def test_resume_does_the_missing_ones_and_decodes_no_other(extract, small_world, monkeypatch):
+def test_resume_decodes_only_missing_images(extract, small_world, monkeypatch):
     extract('blocks')
     before = read_all(folder(small_world, 'blocks'))
     for name in sorted(before)[1:3]:
@@ -97,7 +97,7 @@ BREAK = {
 }
 
 
-def test_auto_fix_rewrites_the_broken_ones_alone(extract, small_world):
+def test_auto_fix_rewrites_only_broken_records(extract, small_world):
     extract('objects', {'.train': None})
     path = folder(small_world, 'objects')
     before = read_all(path)
@@ -135,7 +135,7 @@ def test_an_unreadable_image_is_one_failure(extract, small_world, kind):
 
 
 @pytest.mark.parametrize('kind', READABLE)
-def test_images_are_read_as_by_all_commands(encoder, tmp_path, kind):
+def test_images_have_the_pixels_of_all_commands(encoder, tmp_path, kind):
     write, pixels = READABLE[kind]
     height, width, _ = pixels.shape
     image = ImageInfo(1, write(tmp_path), (width, height))
@@ -152,7 +152,7 @@ def test_images_are_read_as_by_all_commands(encoder, tmp_path, kind):
 
 @pytest.mark.parametrize('task', [Globals, Blocks, Objects])
 @pytest.mark.parametrize('kind', UNREADABLE)
-def test_unreadable_images_give_the_error_of_all_commands(encoder, tmp_path, kind, task):
+def test_unreadable_images_raise_the_error_of_all_commands(encoder, tmp_path, kind, task):
     write, message = UNREADABLE[kind]
     options = dict(proposals={1: np.zeros((0, 5), np.float32)}) if task is Objects else {}
     with pytest.raises(ValueError, match=message):
@@ -169,7 +169,7 @@ def test_an_image_of_another_size_than_its_annotation_is_one_failure(extract, sm
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_too_little_memory_halves_batches(extract, small_world, monkeypatch, kind):
+def test_batches_are_halved_if_memory_is_insufficient(extract, small_world, monkeypatch, kind):
     extract(kind, {'.train': None})
     expected = read_all(folder(small_world, kind))
     sizes = limit_memory(monkeypatch, lambda pixels: len(pixels) > 2)
@@ -187,7 +187,7 @@ def test_too_little_memory_halves_batches(extract, small_world, monkeypatch, kin
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_too_little_memory_for_one_image_is_its_failure(extract, small_world, monkeypatch, kind):
+def test_insufficient_memory_for_one_image_is_one_failure(extract, small_world, monkeypatch, kind):
     image = sorted((small_world / 'data/coco/val2017').iterdir())[1]
     pixels = torch.from_numpy(np.array(PIL.Image.open(image)))
     if kind == 'globals':
@@ -206,7 +206,7 @@ def test_too_little_memory_for_one_image_is_its_failure(extract, small_world, mo
 
 
 def limit_memory(monkeypatch, is_too_much):
-    """Let the encoder fail as torch does; the sizes of the batches are collected."""
+    """Let the encoder raise torch's out-of-memory error; return the list of batch sizes."""
     sizes = []
     forward = ImageEncoder.forward
 
@@ -220,7 +220,7 @@ def limit_memory(monkeypatch, is_too_much):
     return sizes
 
 
-def test_an_image_too_large_to_encode_at_its_own_size(extract, small_world, monkeypatch):
+def test_an_image_with_too_many_patches_is_one_failure(extract, small_world, monkeypatch):
     monkeypatch.setattr('oadp.oake.globals.MAX_TOKENS', 93)  # of 8 × 8 pixels
     (report,) = extract('globals', {'.train': None})
     assert (report.done, len(report.failed)) == (5, 1)
@@ -236,7 +236,34 @@ def test_proposals_that_are_not_finite_are_one_failure(extract, small_world):
     assert len(val.failed) == 1 and 'finite' in val.failed[0]
 
 
-def test_dry_run_writes_elsewhere_and_every_time(extract, small_world, monkeypatch):
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_an_embedding_that_is_not_finite_is_one_failure(
+    extract, small_world, monkeypatch, kind, value
+):
+    """One embedding is not finite; the other images of its batch have records."""
+    forward = ImageEncoder.forward
+    calls = []
+
+    def faulty(self, pixels, outside=None):
+        embeddings = forward(self, pixels, outside).clone()
+        if not calls:
+            embeddings[-1, 0] = value
+        calls.append(len(pixels))
+        return embeddings
+
+    monkeypatch.setattr(ImageEncoder, 'forward', faulty)
+    val, train = extract(kind)
+    assert (val.done, len(val.failed), train.done, train.failed) == (5, 1, 6, [])
+    names = [p.name for p in (small_world / 'data/coco/val2017').iterdir()]
+    assert sum(name in val.failed[0] for name in names) == 1
+    assert 'not finite' in val.failed[0] and '.precision::fp32' in val.failed[0]
+    assert len(features.open_store(folder(small_world, kind), kind).ids()) == 5
+    again, _ = extract(kind)
+    assert (again.done, again.skipped, again.failed) == (1, 5, [])
+
+
+def test_dry_run_writes_to_its_own_folder_every_time(extract, small_world, monkeypatch):
     monkeypatch.setenv('DRY_RUN', 'True')
     for _ in range(2):
         reports = extract('objects')
@@ -251,7 +278,7 @@ def test_dry_run_writes_elsewhere_and_every_time(extract, small_world, monkeypat
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_packed_store_holds_the_same(extract, small_world, kind):
+def test_packed_store_has_the_same_records(extract, small_world, kind):
     extract(kind)
     expected = features.open_store(folder(small_world, kind), kind)
     key = '.val.dataloader.dataset.output_dir'
@@ -264,13 +291,13 @@ def test_packed_store_holds_the_same(extract, small_world, kind):
 
 
 @pytest.mark.parametrize('mode', ['LONGEST_EDGE', 'CONSTANT', 'RECTANGLE'])
-def test_other_crops(extract, mode):
+def test_expand_modes(extract, mode):
     report, _ = extract('objects', {'.val.dataloader.dataset.expand_mode': mode})
     assert (report.done, report.failed, report.crops) == (6, [], sum(NUM_PROPOSALS))
 
 
-def test_cut_on_the_device_gives_the_same_embeddings(extract, small_world, monkeypatch):
-    """The way of a GPU, taken on the CPU."""
+def test_cutting_on_the_device_gives_the_same_embeddings(extract, small_world, monkeypatch):
+    """The code for GPUs, run on the CPU."""
     from oadp.oake.objects import Objects
 
     extract('objects', {'.train': None})
@@ -295,22 +322,25 @@ def test_cut_on_the_device_gives_the_same_embeddings(extract, small_world, monke
         ('objects', {'.val.dataloader.dataset.expand_mode': 'SQUARE'}, 'ADAPTIVE'),
         ('objects', {'.val.dataloader.dataset.type': 'VOC'}, 'COCO'),
         ('blocks', {'.precision': 'fp8'}, 'bf16'),
-        ('blocks', {'.mini_batch_size': 0}, 'positive'),
+        ('blocks', {'.mini_batch_size': 0}, 'mini_batch_size is 0, expected an integer of at least 1'),
+        ('globals', {'.train.dataloader.num_workers': -1}, r'\.train\.dataloader\.num_workers is -1, expected an integer of at least 0'),
+        ('globals', {'.val.dataloader.num_workers': 1.5}, r'num_workers is 1\.5, expected an integer'),
+        ('globals', {'.log.interval': 0}, r'\.log\.interval is 0, expected an integer of at least 1'),
         ('blocks', {'.val': dict(dataloader=dict(dataset=dict(rot='x')))}, "unknown key 'rot'; no 'root'"),
         ('blocks', {'.val': dict(dataloader=dict(dataset={}, workers=1))}, "unknown key 'workers'"),
     ],
 )  # fmt: skip
-def test_mistakes_in_the_config(extract, kind, overrides, message):
+def test_wrong_configs(extract, kind, overrides, message):
     with pytest.raises(ValueError, match=message):
         extract(kind, overrides)
 
 
-def test_a_missing_clip_says_how_to_get_it(extract):
+def test_error_for_missing_clip(extract):
     with pytest.raises(FileNotFoundError, match='oadp.pretrained'):
         extract('globals', {'.clip': 'none.pt'})
 
 
-def test_too_small_for_a_patch(extract, small_world):
+def test_an_image_smaller_than_a_patch_is_one_failure(extract, small_world):
     images = sorted((small_world / 'data/coco/val2017').iterdir())
     make_picture((50, 7), np.random.default_rng(0)).save(images[0])
     annotate(small_world, images[0].name, width=50, height=7)

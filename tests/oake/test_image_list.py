@@ -1,4 +1,4 @@
-"""Lists of images and proposals, and what is said of wrong ones."""
+"""Lists of images, and errors for wrong ones."""
 
 import json
 
@@ -24,14 +24,14 @@ def test_coco(write, tmp_path):
     assert second == images.ImageInfo(2, tmp_path / 'b.jpg', None)
 
 
-def test_lvis_takes_folder_and_name_from_the_address(write, tmp_path):
+def test_lvis_file_names_come_from_coco_url(write, tmp_path):
     url = 'http://images.cocodataset.org/train2017/000000391895.jpg'
     file = write(dict(images=[dict(id=391895, coco_url=url, width=4, height=3)]))
     (image,) = images.load_images(file, tmp_path, 'LVIS')
     assert image.file == tmp_path / 'train2017/000000391895.jpg'
 
 
-def test_what_follows_the_images_is_checked(write, tmp_path):
+def test_annotations_after_the_images_are_checked(write, tmp_path):
     image = '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{'
     with pytest.raises(ValueError, match='annotations.json: cut off'):
         images.load_images(write(image), tmp_path)
@@ -60,7 +60,7 @@ def test_bad_annotations(write, tmp_path, content, dataset_type, message):
         images.load_images(write(content), tmp_path, dataset_type)
 
 
-def test_missing_files_name_the_readme(write, tmp_path):
+def test_errors_for_missing_files_name_the_readme(write, tmp_path):
     with pytest.raises(FileNotFoundError, match='README'):
         images.load_images(tmp_path / 'none.json', tmp_path)
     with pytest.raises(FileNotFoundError, match='README'):

@@ -1,4 +1,4 @@
-"""The recorded features of the reference implementation."""
+"""Features equal the recorded features of the reference implementation."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ del CASES['objects']
 
 
 def figures(kind, store, expected):
-    """Worst cosine of embeddings; worst difference of boxes (whole-image boxes aside)."""
+    """Return the minimum cosine of embeddings, and the maximum difference of boxes except whole-image boxes."""
     cosine, boxes = 1.0, 0.0
     for i in expected.ids():
         a, b = store.read(i), expected.read(i)
@@ -31,7 +31,7 @@ def figures(kind, store, expected):
 
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.parametrize(('precision', 'need'), [('fp32', 0.99999), ('bf16', 0.999)])
-def test_equals_the_reference(world, golden, extract, case, precision, need):
+def test_equals_the_reference_implementation(world, golden, extract, case, precision, need):
     if precision == 'bf16' and case == 'objects_lvis':
         pytest.skip('the same computation as objects_coco')
     kind = case.split('_')[0]

@@ -23,7 +23,7 @@ def run(*arguments, **environment):
     )
 
 
-def test_two_processes_write_the_files_of_one(extract, small_world):
+def test_two_processes_write_the_same_files_as_one(extract, small_world):
     begin = time.monotonic()
     extract('objects')
     expected = read_all(small_world / 'data/coco/oake')
@@ -52,7 +52,7 @@ def test_two_processes_write_the_files_of_one(extract, small_world):
 
 
 @pytest.mark.parametrize('output', ['killed', 'killed.lmdb'])
-def test_kills_leave_no_trace(extract, small_world, output):
+def test_killed_processes_leave_no_broken_records(extract, small_world, output):
     begin = time.monotonic()
     (report,) = extract('blocks', {'.train': None, '.mini_batch_size': 4})
     span = time.monotonic() - begin
@@ -85,7 +85,7 @@ def test_kills_leave_no_trace(extract, small_world, output):
     assert not list(pathlib.Path().rglob('*.oadp-tmp'))
 
 
-def test_help_says_what_is_needed_and_written():
+def test_help_lists_inputs_and_outputs():
     result = run('-m', 'oadp.oake.objects', '--help')
     assert result.returncode == 0
     assert all(word in result.stdout for word in ('CLIP', 'proposals', 'output_dir', '--override'))

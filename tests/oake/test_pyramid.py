@@ -1,4 +1,4 @@
-"""Where blocks are."""
+"""Positions of blocks."""
 
 import math
 import tracemalloc
@@ -26,7 +26,7 @@ def test_tile_offsets(length, expected, case):
 
 
 @pytest.mark.parametrize('tile', [224, 48, 33])
-def test_tiles_reach_both_ends_and_overlap_by_half(tile):
+def test_tiles_cover_the_axis_and_overlap_by_half(tile):
     for length in range(tile, 5 * tile, 7):
         offsets = pyramid.tile_offsets(length, tile)
         steps = [b - a for a, b in zip(offsets, offsets[1:])]  # noqa: B905
@@ -37,7 +37,7 @@ def test_tiles_reach_both_ends_and_overlap_by_half(tile):
         assert len(steps) == math.ceil((length - tile) / (tile // 2))
 
 
-def test_levels_of_a_photograph():
+def test_levels():
     levels = list(pyramid.levels((640, 480), 224))
     assert [level.size_wh for level in levels] == [(640, 480), (426, 320)]
     assert [level.scale for level in levels] == [1, 1.5]
@@ -47,7 +47,7 @@ def test_levels_of_a_photograph():
     assert pyramid.num_blocks((640, 480), 224) == 27
 
 
-def test_the_next_level_comes_from_the_rounded_one():
+def test_levels_are_computed_from_rounded_sizes():
     # 1000 → 666 → 444 → 296; from the first at once, 1000 / 1.5² would also be 444, but 1001 not.
     sizes = [level.size_wh for level in pyramid.levels((1001, 1001), 224)]
     assert sizes == [(1001, 1001), (667, 667), (444, 444), (296, 296)]
@@ -62,17 +62,17 @@ def test_an_image_too_small_for_a_tile_has_one_block():
     [((333, 500), (0, 83.5, 333, 416.5)), ((50, 20), (15, 0, 35, 20)), ((9, 9), (0, 0, 9, 9))],
 )
 def test_whole_image_box_is_xyxy(size, box):
-    """The reference stores (offset, 0, side, side) and reads it as xyxy."""
+    """The reference implementation stores (offset, 0, side, side) and reads it as xyxy."""
     assert pyramid.whole_image_box(size) == box
 
 
 @pytest.mark.parametrize('size', [(640, 480), (223, 900), (224, 224), (5000, 300)])
-def test_number_of_blocks_is_that_of_the_tiles(size):
+def test_num_blocks_equals_the_number_of_tiles(size):
     tiles = [len(level.offsets) for level in pyramid.levels(size, 224)]
     assert pyramid.num_blocks(size, 224) == 1 + sum(tiles)
 
 
-def test_a_wrong_size_costs_no_memory():
+def test_num_blocks_of_a_huge_size_needs_little_memory():
     tracemalloc.start()
     assert pyramid.num_blocks((300_000, 300_000), 224) > 10_000_000
     assert tracemalloc.get_traced_memory()[1] < 100_000

@@ -1,4 +1,4 @@
-"""The reading threads: all images once, failures apart, bounded, and gone at the end."""
+"""The reading threads read each image once, report failures, have bounded memory, and stop at the end."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ IMAGES = [ImageInfo(i, None, None) for i in range(12)]
 
 
 class FakeTask:
-    """Image i has i inputs; some cannot be read, or fail half-way."""
+    """Image i has i inputs; some images fail at the start, others after some chunks."""
 
     def __init__(self, bad=(), bad_later=()):
         self.bad, self.bad_later, self.cuts = bad, bad_later, 0
@@ -33,7 +33,7 @@ class FakeTask:
 
 
 @pytest.mark.parametrize('num_workers', [0, 1, 3, 50])
-def test_every_input_once(num_workers):
+def test_every_input_is_read_once(num_workers):
     seen = {image.id: [] for image in IMAGES}
     for chunk in read(IMAGES, FakeTask(), num_workers, chunk_size=4):
         size = 0 if chunk.inputs is None else len(chunk.inputs)
@@ -42,7 +42,7 @@ def test_every_input_once(num_workers):
     assert all(positions == list(range(i)) for i, positions in seen.items())
 
 
-def test_failures_do_not_stop_the_others():
+def test_failures_do_not_affect_other_images():
     items = list(read(IMAGES, FakeTask(bad=[3, 7], bad_later=[9]), 2, 4))
     failures = {i.image.id: str(i.error) for i in items if isinstance(i, Failure)}
     assert failures == {3: 'cannot read', 7: 'cannot read', 9: 'half-way'}
@@ -50,7 +50,7 @@ def test_failures_do_not_stop_the_others():
     assert done == {i.id for i in IMAGES} - {3, 7}
 
 
-def test_an_image_of_many_inputs_is_not_cut_ahead_of_its_use():
+def test_the_number_of_waiting_chunks_is_bounded():
     task = FakeTask()
     chunks = read([ImageInfo(10000, None, None)], task, 1, 4)
     next(chunks)
@@ -59,7 +59,7 @@ def test_an_image_of_many_inputs_is_not_cut_ahead_of_its_use():
     chunks.close()
 
 
-def test_threads_end_with_the_loop():
+def test_threads_stop_with_the_loop():
     before = threading.active_count()
     chunks = read(IMAGES, FakeTask(), 3, 1)
     next(chunks)

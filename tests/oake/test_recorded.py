@@ -10,7 +10,7 @@ from oake_world import CONFIGS
 
 
 @pytest.mark.parametrize('kind', CONFIGS)
-def test_features_equal_the_recorded_ones(
+def test_features_equal_recorded_features(
     kind: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Crop and resize by matrix products, against PIL."""
+"""Crop and resize with matrix products equals PIL."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_cases(box, case):
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
 @pytest.mark.parametrize('resolution', [24, 224])
 def test_random_boxes(resolution, device):
-    """Groups of crops of unlike sizes; benchmarks/resample.py tries thousands."""
+    """Groups of crops of different sizes; benchmarks/resample.py tests thousands."""
     rng = np.random.default_rng(resolution)
     num = 100 if resolution < 100 else 16
     picture = make_picture((230, 170), rng)
@@ -60,7 +60,7 @@ def test_random_boxes(resolution, device):
     compare(picture, torch.from_numpy(boxes).round().int(), resolution, device)
 
 
-def test_no_boxes():
+def test_without_boxes():
     picture = make_picture((15, 10), np.random.default_rng(0))
     assert crop_resize(to_tensor(picture), torch.zeros(0, 4, dtype=torch.int32), 24).shape == (
         0, 3, 24, 24,
@@ -68,7 +68,7 @@ def test_no_boxes():
 
 
 @pytest.mark.parametrize('size', [(40, 700), (700, 40), (33, 1201), (640, 641)])
-def test_a_strip_is_resized_at_its_centre_alone(size, monkeypatch):
+def test_only_the_center_of_a_narrow_image_is_resized(size, monkeypatch):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8))
     whole = clip_transform(image, 40)
     monkeypatch.setattr('oadp.oake.pixels._MAX_STRETCH', 0)
@@ -76,7 +76,7 @@ def test_a_strip_is_resized_at_its_centre_alone(size, monkeypatch):
     assert difference.abs().max() <= 1 and (difference != 0).float().mean() < 0.01
 
 
-def test_a_strip_costs_no_memory(monkeypatch):
+def test_a_narrow_image_needs_little_memory(monkeypatch):
     def refuse(*args):
         raise AssertionError('224 × 1,120,000 pixels')
 

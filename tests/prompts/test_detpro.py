@@ -1,4 +1,4 @@
-"""DetPro's tensor with names."""
+"""Conversion of DetPro's tensor to a prompt file."""
 
 import json
 
@@ -17,7 +17,7 @@ def test_equals_the_recorded_file(world, golden):
     assert torch.allclose(mine['embeddings'], expected['embeddings'], atol=1e-6)
 
 
-def test_names_are_those_of_lvis_in_the_order_of_its_ids(golden):
+def test_names_are_in_the_order_of_the_lvis_ids(golden):
     path = golden / 'world/data/lvis_v1/annotations/lvis_v1_val.json'
     categories = json.loads(path.read_text())['categories']
     by_id = sorted(categories, key=lambda c: c['id'])
@@ -25,7 +25,7 @@ def test_names_are_those_of_lvis_in_the_order_of_its_ids(golden):
     assert set(detpro.lvis_names()) == set(get_categories('lvis').all_)
 
 
-def test_rows_are_normalised(tmp_path):
+def test_rows_are_normalized(tmp_path):
     torch.save(torch.full((1203, 4), 3.0), tmp_path / 'x.pth')
     assert torch.allclose(detpro.read_detpro(tmp_path / 'x.pth'), torch.full((1203, 4), 0.5))
 
@@ -51,7 +51,7 @@ def test_missing_file(tmp_path, monkeypatch):
     assert not (tmp_path / 'data').exists()
 
 
-def test_dry_run_writes_aside(world, monkeypatch):
+def test_dry_run_writes_to_its_own_folder(world, monkeypatch):
     monkeypatch.setenv('DRY_RUN', '1')
     detpro.main([])
     assert (world / 'work_dirs/dry_run/prompts/detpro_lvis.pth').is_file()

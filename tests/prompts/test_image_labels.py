@@ -1,12 +1,12 @@
-"""Reading embeddings and labels, and the mean average precision."""
+"""Embeddings and labels are read in order; the mean average precision equals known values."""
 
 import json
 
 import pytest
 import torch
 
-from oadp.build_annotations import build
 from oadp.categories import Categories
+from oadp.data.annotations.build import build
 from oadp.data.features.stores import open_store
 from oadp.prompts.image_labels import macro_map, read_image_labels
 from oadp.utils.runtime import World
@@ -54,7 +54,7 @@ def test_base_split_has_no_novel_label(split):
     assert labels.int().tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 0]]
 
 
-def test_missing_features_are_named(split):
+def test_error_lists_missing_features(split):
     (split['features'] / '000000000020.pth').unlink()
     with pytest.raises(FileNotFoundError, match=r'000000000020.pth.*oadp.oake.blocks.*1 of 3'):
         read_image_labels(split, CATEGORIES, ALONE)
@@ -62,23 +62,23 @@ def test_missing_features_are_named(split):
     assert len(few) == 2 and few.labels.int().tolist() == [[1, 1, 0], [1, 0, 1]]
 
 
-def test_annotations_of_another_set(split):
+def test_annotations_with_other_categories(split):
     with pytest.raises(FileNotFoundError, match='none.json: .*build_annotations'):
         read_image_labels({**split, 'ann_file': 'none.json'}, CATEGORIES, ALONE)
     with pytest.raises(ValueError, match=r"expected the 2 categories .*'cat', 'dog', 'owl'"):
         read_image_labels(split, Categories(('cat', 'owl'), ()), ALONE)
 
 
-def test_file_that_is_not_split(split):
+def test_annotations_that_are_not_a_split(split):
     unsplit = split['ann_file'].with_name('x.json')  # its ids are from 1, dog before cat
-    with pytest.raises(ValueError, match='in its order.*build_annotations'):
+    with pytest.raises(ValueError, match='in the same order.*build_annotations'):
         read_image_labels({**split, 'ann_file': unsplit}, CATEGORIES, ALONE)
     in_order = Categories(('dog', 'cat'), ('owl',))
-    with pytest.raises(ValueError, match='in its order.*build_annotations'):
+    with pytest.raises(ValueError, match='in the same order.*build_annotations'):
         read_image_labels({**split, 'ann_file': unsplit}, in_order, ALONE)
 
 
-def test_annotation_of_an_image_that_is_not_there(split):
+def test_annotation_of_a_missing_image(split):
     data = json.loads(split['ann_file'].read_text())
     data['annotations'][0]['image_id'] = 1001
     split['ann_file'].write_text(json.dumps(data))
@@ -99,5 +99,5 @@ def test_macro_map(scores, labels, expected, caption):
     assert got == pytest.approx(expected), caption
 
 
-def test_macro_map_of_nothing():
+def test_macro_map_without_positives():
     assert torch.tensor(macro_map(torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool))).isnan()

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from oadp.build_annotations import build
 from oadp.categories import Categories
+from oadp.data.annotations.build import build
 from oadp.data.features.stores import open_store
 from oadp.prompts import ml_coco
 from oadp.prompts.multi_label import MultiLabelPrompts
@@ -87,7 +87,7 @@ def history(work_dir='work_dirs/prompts/ml'):
     return torch.load(f'{work_dir}/latest.pth', weights_only=True)['history']
 
 
-def test_map_rises(folder):
+def test_map_increases(folder):
     ml_coco.main(['ml.py', '--override', '.epochs:4'])
     entries = history()
     assert [e['epoch'] for e in entries] == [0, 1, 2, 3, 4]
@@ -119,7 +119,7 @@ def test_without_a_bias_the_first_logits_are_balanced(folder):
     assert float(content['bias']) == pytest.approx(20 * middle, abs=1e-3)
 
 
-def test_novel_labels_are_not_looked_at(folder):
+def test_novel_labels_are_ignored(folder):
     ml_coco.main(['ml.py', '--override', '.epochs:1'])
     before = torch.load('data/prompts/ml.pth')['embeddings']
     (folder / 'other.py').write_text((folder / 'ml.py').read_text())
@@ -127,7 +127,7 @@ def test_novel_labels_are_not_looked_at(folder):
     assert torch.load('data/prompts/ml.pth')['embeddings'].equal(before)
 
 
-def test_resumes_where_it_was_killed(folder, monkeypatch):
+def test_resume_after_a_kill(folder, monkeypatch):
     ml_coco.main(['ml.py'])
     expected, entries = torch.load('data/prompts/ml.pth'), history()
     (folder / 'killed.py').write_text((folder / 'ml.py').read_text())
@@ -155,15 +155,15 @@ def test_resumes_where_it_was_killed(folder, monkeypatch):
     assert count == 17 + 6, 'nothing is left to do'
 
 
-def test_other_settings_do_not_continue(folder):
+def test_resume_with_other_settings_is_an_error(folder):
     ml_coco.main(['ml.py', '--override', '.epochs:1'])
-    with pytest.raises(ValueError, match=r'other settings \(optimizer differ\)'):
+    with pytest.raises(ValueError, match=r'same settings, found others \(optimizer differ\)'):
         ml_coco.main(['ml.py', '--override', '.optimizer.lr:0.01'])
     ml_coco.main(['ml.py', '--override', '.epochs:2'])
     assert [e['epoch'] for e in history()] == [0, 1, 2]
 
 
-def test_dry_run_writes_aside(folder, monkeypatch):
+def test_dry_run_writes_to_its_own_folder(folder, monkeypatch):
     monkeypatch.setenv('DRY_RUN', 'True')
     ml_coco.main(['ml.py'])
     ml_coco.main(['ml.py'])
@@ -209,7 +209,7 @@ def test_shipped_configs(name):
     assert config.train.features.split('/')[-2] == config.val.features.split('/')[-2] == 'blocks'
 
 
-def test_the_config_of_coco_has_the_authors_numbers():
+def test_the_coco_config_has_the_hyperparameters_of_the_authors():
     config = load_config(ROOT / 'configs/prompts/ml_coco.py')
     assert dict(config.optimizer) == dict(lr=5e-2, weight_decay=1e-3)
     assert dict(config.prompts) == dict(context='a photo of a', scaler=20.0, bias=4.0)

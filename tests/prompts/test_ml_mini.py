@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(command: list[str], root: pathlib.Path) -> str:
-    """Returns what it printed to stderr, where the log goes."""
+    """Run a command and return its log from stderr."""
     result = subprocess.run(
         [sys.executable, '-m', *command],
         cwd=root,
@@ -51,7 +51,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def learn(root: pathlib.Path, context: str) -> list[tuple[float, float]]:
     """mAP of base and novel classes before training and after each of four epochs.
 
-    At the authors' learning rate, ten times the config's, which was chosen for a CLIP that knows more.
+    At the authors' learning rate, ten times the config's, which was chosen for a stronger CLIP.
     """
     shutil.rmtree(root / 'work_dirs/prompts', ignore_errors=True)
     override = ['--override', f'.prompts.context::{context}', '.optimizer.lr:5e-2']
@@ -63,11 +63,11 @@ def learn(root: pathlib.Path, context: str) -> list[tuple[float, float]]:
 
 # Measured with three CLIPs (of 800, 1,200 and 2,000 steps), two or three seeds each:
 # from misleading words + 4.1 to + 11.0, from written ones + 0.5 to + 1.6.
-def test_it_unlearns_words_that_mislead(root: pathlib.Path) -> None:
+def test_training_corrects_a_misleading_context(root: pathlib.Path) -> None:
     (before, _), *_, (after, _) = learn(root, 'heart heart heart heart')
     assert after > before + 2
 
 
-def test_it_knows_more_than_the_written_sentence(root: pathlib.Path) -> None:
+def test_learned_context_beats_the_handwritten_one(root: pathlib.Path) -> None:
     (before, _), *_, (after, _) = learn(root, 'a photo of a')
     assert after > before

@@ -1,4 +1,4 @@
-"""The learned context: what it starts from, what moves."""
+"""The learned context: initialization and trained parameters."""
 
 import pytest
 import torch
@@ -16,14 +16,14 @@ def sentences(context='a photo of a'):
 
 
 @pytest.mark.parametrize('context', ['a photo of a', 'there is'])
-def test_unchanged_context_is_the_hand_written_template(small_clip, context):
+def test_initial_context_equals_the_handwritten_template(small_clip, context):
     prompts = MultiLabelPrompts(small_clip, NAMES, context=context)
     expected = small_clip.encode_text(tokenize(sentences(context), small_clip.context_length))
     assert torch.allclose(prompts.embed(), functional.normalize(expected, dim=1), atol=1e-5)
     assert prompts.context.shape == (len(context.split()), 64)
 
 
-def test_unchanged_context_with_the_recorded_clip(golden):
+def test_initial_context_with_the_recorded_clip(golden):
     model = load_clip(golden / 'world/pretrained/clip/ViT-B-32.pt')
     expected = model.encode_text(tokenize(sentences(), model.context_length))
     embeddings = MultiLabelPrompts(model, NAMES).embed()
@@ -39,7 +39,7 @@ def test_logits(small_clip):
     assert torch.allclose(prompts(images, slice(1, None, 2)), logits[:, 1::2], atol=1e-5)
 
 
-def test_context_scaler_and_bias_move_and_the_encoder_does_not(small_clip):
+def test_only_context_scaler_and_bias_are_trained(small_clip):
     prompts = MultiLabelPrompts(small_clip, NAMES)
     assert prompts.learned_state().keys() == {'context', 'scaler', 'bias'}
     before = {k: v.clone() for k, v in prompts.state_dict().items()}
@@ -53,7 +53,7 @@ def test_context_scaler_and_bias_move_and_the_encoder_does_not(small_clip):
     assert (prompts.context - before['context']).abs().amin(dim=1).min() > 0, 'each token learns'
 
 
-def test_names_that_do_not_fit(small_clip):
+def test_names_that_are_too_long(small_clip):
     with pytest.raises(
         ValueError, match=r"'a b c d e f g h i j k l m n o p q r s t u v.' \(25 tokens"
     ):

@@ -1,4 +1,4 @@
-"""Prompt ensembles against the recorded embeddings, and the command on a category set of its own."""
+"""Prompt ensembles equal the recorded embeddings, and the command runs with a custom category set."""
 
 import json
 
@@ -22,7 +22,7 @@ def test_equals_the_recorded_embeddings(golden):
     assert torch.allclose(embeddings, expected['embeddings'][picked], atol=1e-6)
 
 
-def test_mean_is_not_normalised_again(small_clip):
+def test_mean_is_not_normalized_again(small_clip):
     templates = ('a {}', 'there is no {} here')
     embedding = embed_names(small_clip, ['cat'], templates)[0]
     a, b = encode_texts(small_clip, ['a cat', 'there is no cat here'])
@@ -48,12 +48,12 @@ def test_equals_whole_sentences(small_clip):
 
 
 @pytest.mark.parametrize('template', ['a photo of a {}.', 'no name', 'an{}', '"{}"'])
-def test_templates_in_which_the_name_is_no_word(small_clip, template):
+def test_templates_without_spaces_around_the_name(small_clip, template):
     with pytest.raises(ValueError, match='with spaces around it'):
         embed_names(small_clip, ['cat'], [template])
 
 
-def test_sentences_that_do_not_fit(small_clip):
+def test_sentences_that_are_too_long(small_clip):
     name = ' '.join('abcdefghijklmnopqrst')  # 20 tokens, of 24 with start and end
     with pytest.raises(ValueError, match=r"24 tokens: \['there is a b c .* s t here'\]"):
         embed_names(small_clip, ['cat', name], ['one {}', 'there is {} here'])
@@ -77,7 +77,7 @@ def test_command(command, tmp_path, small_clip):
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['p.pth']
 
 
-def test_dry_run_writes_aside(command, tmp_path, monkeypatch):
+def test_dry_run_writes_to_its_own_folder(command, tmp_path, monkeypatch):
     monkeypatch.setenv('DRY_RUN', 'True')
     vild.main(command)
     assert not (tmp_path / 'out').exists()

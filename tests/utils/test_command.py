@@ -106,5 +106,5 @@ def test_under_torchrun_the_line_is_printed() -> None:
         env={**os.environ, 'PYTHONPATH': str(ROOT)},
     )
     assert done.returncode == 1
-    assert 'oadp.prompts.detpro: error: gone.pth: not there; download' in done.stderr
+    assert 'oadp.prompts.detpro: error: gone.pth: no such file; download' in done.stderr
     assert 'FileNotFoundError' not in done.stderr

@@ -1,5 +1,6 @@
 """Files that are there as a whole or not at all."""
 
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -9,7 +10,7 @@ import textwrap
 import pytest
 
 from oadp.utils import files as atomic
-from oadp.utils.files import atomic_symlink, atomic_write, remove_leftovers
+from oadp.utils.files import atomic_symlink, atomic_write, remove_leftovers, sha256
 
 
 def test_the_file_gets_its_name_at_the_end(tmp_path: pathlib.Path) -> None:
@@ -100,3 +101,17 @@ def test_symlink(tmp_path: pathlib.Path) -> None:
         atomic_symlink(tmp_path / 'latest', target)
         assert os.readlink(tmp_path / 'latest') == target
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ('content', 'expected'),
+    [
+        (b'', 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'),
+        (b'abc', 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'),
+        (b'a' * 10**6, 'cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0'),
+        (b'a' * (1 << 20), None),
+    ],
+)  # the vectors of FIPS 180-4, and a file of exactly one block
+def test_sha256(tmp_path: pathlib.Path, content: bytes, expected: str | None) -> None:
+    (tmp_path / 'a').write_bytes(content)
+    assert sha256(tmp_path / 'a') == (expected or hashlib.sha256(content).hexdigest())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from oadp.data.features.stores import open_store
-from oadp.data.prompt_files import load_prompts
+from oadp.data.prompt_files import read_prompts
 from oadp.utils.finite import non_finite, refuse_non_finite
 
 NAN, INF = float('nan'), float('inf')
@@ -51,4 +51,4 @@ def test_prompts(tmp_path: pathlib.Path, key: str) -> None:
     content[key] = content[key] + NAN
     torch.save(content, tmp_path / 'p.pth')
     with pytest.raises(ValueError, match=r'p\.pth: .*not finite'):
-        load_prompts(tmp_path / 'p.pth')
+        read_prompts(tmp_path / 'p.pth')

@@ -1,9 +1,9 @@
-"""The check that every annotation file passes, whole, before it is used.
+"""Check annotation files as a whole before they are used.
 
-pycocotools, lvis-api and mmdet believe a file: two annotations of one id, a reference to an image
-that is not there or a size of −1 change results in silence, or stop a run hours later with an error
-that names no file. Everything that reads annotations passes them through an ``AnnotationCheck``,
-which lists all faults in one error. What a file may leave out is filled in, and counted.
+pycocotools, lvis-api and mmdet do not check a file: two annotations with the same id, a reference to a
+missing image or a size of −1 change results without an error, or stop a run hours later with an error that
+does not name the file. All readers of annotations use an ``AnnotationCheck``, which reports all faults in
+one error. Optional values that are missing are filled in and counted.
 """
 
 __all__ = [
@@ -33,18 +33,21 @@ from oadp.utils.json_text import read_json
 
 LISTS = ('images', 'annotations', 'categories')
 _AT_ONCE = 4096
-"""Records checked together: enough for NumPy, and few enough to be held decoded."""
+"""Number of records checked together: enough for NumPy to be fast, with little memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class AnnotationColumns:
-    """What the n annotations say, in the order of the file.
+    """The values of n annotations as columns, in the order of the file.
 
     Attributes:
-        ids, image_ids, category_ids: (n,) int64.
-        boxes: (n, 4) float64: x, y, width, height in pixels; NaN where there is none.
-        areas: (n,) float64 square pixels; of the box where the file gives none.
-        crowd, ignored: (n,) bool: ``iscrowd``, and mmdet's ``ignore``.
+        ids: (n,) int64.
+        image_ids: (n,) int64.
+        category_ids: (n,) int64.
+        boxes: (n, 4) float64: x, y, width, height in pixels; NaN for annotations without a box.
+        areas: (n,) float64 in square pixels; the area of the box if the file has no area.
+        crowd: (n,) bool, ``iscrowd``.
+        ignored: (n,) bool, ``ignore`` of mmdet.
     """
 
     ids: Column
@@ -58,14 +61,14 @@ class AnnotationColumns:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        path: the file.
-        counts: number of elements by list.
-        errors: what makes the file unusable.
-        tolerated: what is assumed or left out.
-        columns: of the annotations; valid where there are no errors.
+        path: path of the file.
+        counts: name of a list to its number of elements.
+        errors: faults that make the file unusable.
+        tolerated: values that are assumed, and elements that are ignored.
+        columns: values of the annotations; valid if there are no errors.
         images: the image records, in the order of the file.
     """
 
@@ -77,16 +80,16 @@ class Report:
     images: list[dict[str, Any]]
 
     def raise_errors(self) -> None:
-        """Raise what is wrong.
+        """Raise an error if the file has errors.
 
         Raises:
-            ValueError: the file has errors; all are listed, each with a few of the ids concerned.
+            ValueError: the file has errors; all are listed, each with a few ids.
         """
         if self.errors:
             raise ValueError(self.errors.message(self.path))
 
     def use(self) -> None:
-        """Raise what is wrong, and log in one line what is tolerated. Errors: ``raise_errors``."""
+        """Raise an error as ``raise_errors`` does, and log what is tolerated in one line."""
         self.raise_errors()
         if self.tolerated:
             found = ', '.join(map(_briefly, self.tolerated))
@@ -98,13 +101,13 @@ def _briefly(finding: Finding) -> str:
 
 
 class AnnotationCheck:
-    """Check a file whose elements are handed over list by list, in any order.
+    """Check a file whose elements are added one by one or as lists, in any order.
 
     Args:
-        needs: what must be there, beside ids and references: ``file_name``, ``coco_url`` or
+        needs: required values in addition to ids and references: ``file_name``, ``coco_url`` or
             ``any_name`` of images, their ``size``; ``box`` and ``mask`` of annotations; ``lvis``:
-            LVIS's lists of absent categories and frequencies; ``annotations``: that list at all.
-        categories: a set whose names must all be among the categories.
+            LVIS's lists of absent categories and frequencies; ``annotations``: the list itself.
+        categories: a set whose names must all be in the file; None for no such check.
     """
 
     def __init__(self, needs: Collection[Need] = (), categories: Categories | None = None) -> None:
@@ -118,9 +121,9 @@ class AnnotationCheck:
         self._num_without_crowd = 0
 
     def add(self, name: str, record: Any) -> None:
-        """Hand over one element of a list; those of other lists are not looked at.
+        """Add one element of a list; elements of other lists are ignored.
 
-        An annotation whose mask is not needed loses it: most of the memory, and of the time.
+        Masks that are not needed are removed from annotations to save most of the memory and time.
         """
         pending = self._pending.get(name)
         if pending is not None:
@@ -131,7 +134,7 @@ class AnnotationCheck:
                 self._flush(name)
 
     def add_list(self, name: str, records: list[Any]) -> None:
-        """Hand over a whole list. Annotations are completed in place, see ``read_annotations``."""
+        """Add a whole list. Annotations are completed in place, see ``read_annotations``."""
         for start in range(0, len(records), _AT_ONCE):
             self._pending[name] = records[start : start + _AT_ONCE]
             self._flush(name)
@@ -145,14 +148,14 @@ class AnnotationCheck:
         if name == 'annotations':
             self._parts.append(self._check_annotations(records))
         else:
-            dict(images=self._images, categories=self._categories)[name].add(records)
+            (self._images if name == 'images' else self._categories).add(records)
 
     def finish(self, path: str | os.PathLike, kinds: Mapping[str, str]) -> Report:
-        """Check what concerns the file as a whole.
+        """Check the file as a whole.
 
         Args:
-            path: of the file, for the messages.
-            kinds: what each key of the file's object has as its value: ``list``, ``dict``, ….
+            path: path of the file, for messages.
+            kinds: key of the file's object to the type of its value: ``list``, ``dict``, ….
         """
         for name in LISTS:
             self._flush(name)
@@ -166,7 +169,7 @@ class AnnotationCheck:
         self._images.finish()
         self._categories.finish()
         category_ids = columns.category_ids
-        if 'categories' not in kinds:  # an error already, or of no interest
+        if 'categories' not in kinds:  # already an error, or not needed
             category_ids = np.full_like(category_ids, -1)
         references = columns.ids, columns.image_ids, category_ids
         check_references(*references, self._images, self._categories, self.errors)
@@ -178,9 +181,8 @@ class AnnotationCheck:
         )
 
     def _columns(self) -> AnnotationColumns:
-        empty = AnnotationColumns(
-            *np.zeros((3, 0), np.int64), np.zeros((0, 4)), np.zeros(0), *np.zeros((2, 0), bool)
-        )
+        ids, flags = np.zeros(0, np.int64), np.zeros(0, bool)
+        empty = AnnotationColumns(ids, ids, ids, np.zeros((0, 4)), np.zeros(0), flags, flags)
         columns = [dataclasses.astuple(part) for part in self._parts] or [
             dataclasses.astuple(empty)
         ]
@@ -194,7 +196,7 @@ class AnnotationCheck:
         self._num_without_crowd += int(no_crowd.sum())
         without_size = np.flatnonzero((boxes[:, 2:] == 0).any(axis=1))
         self.tolerated.add(
-            'boxes of no width or height',
+            'boxes without width or height',
             'left out of training',
             len(without_size),
             records.names(without_size),
@@ -211,7 +213,7 @@ class AnnotationCheck:
         return AnnotationColumns(ids, image_ids, category_ids, boxes, areas, crowd, ignored)
 
     def _complete(self, records: Records, boxes: Column, areas: Column, no_crowd: Column) -> Column:
-        """Write what annotations leave out into them; returns all areas."""
+        """Add the missing optional values to annotations; return all areas."""
         for i in np.flatnonzero(no_crowd).tolist():
             records.records[i]['iscrowd'] = 0
         products = boxes[:, 2] * boxes[:, 3]
@@ -230,19 +232,20 @@ class AnnotationCheck:
 def read_annotations(
     path: str | os.PathLike, needs: Collection[Need] = (), categories: Categories | None = None
 ) -> tuple[dict[str, Any], AnnotationColumns]:
-    """Read an annotation file whole, checked and completed.
+    """Read, check and complete an annotation file.
 
     Args:
         path: a file in COCO's or LVIS's format.
-        needs, categories: see ``AnnotationCheck``.
+        needs: see ``AnnotationCheck``.
+        categories: see ``AnnotationCheck``.
 
     Returns:
-        The decoded file, in which each annotation has ``iscrowd`` (0 where the file does not say)
-        and ``area`` (that of its box), and its annotations' columns.
+        The decoded file and the columns of its annotations. Missing values of ``iscrowd`` are set to 0,
+        and missing values of ``area`` to the area of the box.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file; all faults are listed.
+        ValueError: the file has faults; all are listed.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(
@@ -253,7 +256,11 @@ def read_annotations(
     if not isinstance(data, dict):
         raise ValueError(not_an_object(path, type(data).__name__))
     check = AnnotationCheck(needs, categories)
-    for name in ('images', 'categories', 'annotations'):  # masks are compared with their images
+    for name in (
+        'images',
+        'categories',
+        'annotations',
+    ):  # images first, since masks are compared with them
         if isinstance(data.get(name), list):
             check.add_list(name, data[name])
     report = check.finish(path, {key: type(value).__name__ for key, value in data.items()})
@@ -262,7 +269,7 @@ def read_annotations(
 
 
 def not_an_object(path: str | os.PathLike, found: str) -> str:
-    """The message about a file whose outermost value is something else."""
+    """Return the message for a file whose outermost value is not an object."""
     return (
         f'{path}: expected an object with the lists "images", "annotations" and "categories", '
         f'found a {found}'

@@ -1,7 +1,7 @@
-"""Columns of numbers from lists of JSON records, with what is wrong in them.
+"""Convert lists of JSON records to columns of numbers, and report the faults in them.
 
-A list is checked a few thousand records at a time: where all values of a column are well, which
-NumPy tells at once, no record is looked at by itself.
+A few thousand records are checked together. If all values of a column are valid, which NumPy checks at once,
+the records are not checked one by one.
 """
 
 __all__ = ['Column', 'Records', 'examples_of']
@@ -27,10 +27,10 @@ class Records:
     """Some of the records of one list.
 
     Args:
-        kind: the list's name, such as ``annotations``.
+        kind: name of the list, such as ``annotations``.
         records: JSON objects.
-        start: position of the first of them in the list.
-        errors: where faults are added.
+        start: position of the first record in the list.
+        errors: faults are added to these.
     """
 
     def __init__(self, kind: str, records: list[Any], start: int, errors: Findings) -> None:
@@ -51,7 +51,7 @@ class Records:
         return len(self.records)
 
     def names(self, indices: Iterable[int], key: str | None = None) -> Iterator[str]:
-        """Name records by their ids, and by position where they have none; with a value of each."""
+        """Yield a name for each record: its id, or its position without an id; and the value of ``key``."""
         for i in indices:
             record_id = self.records[i].get('id')
             known = isinstance(record_id, (int, str)) and not isinstance(record_id, bool)
@@ -59,16 +59,18 @@ class Records:
             value = f': {reprlib.repr(self.records[i].get(key))}' if key and known else ''
             yield name + (value if key != 'id' else '')
 
-    def fault(self, what: str, advice: str, indices: Sequence[int], key: str | None = None) -> None:
-        """Add an error of some of the records, with the values of ``key``."""
+    def fault(
+        self, what: str, advice: str, indices: Sequence[int] | np.ndarray, key: str | None = None
+    ) -> None:
+        """Add an error about some of the records, with the values of ``key``."""
         self._errors.add(f'{self.kind} {what}', advice, len(indices), self.names(indices, key))
 
     def values(self, key: str) -> list[Any]:
-        """Of each record; None where it has none."""
+        """Return the value of each record; None for records without the key."""
         return [r.get(key) for r in self.records]
 
     def integers(self, key: str) -> Column:
-        """Read an id of each record; (n,) int64, −1 where it is missing or wrong."""
+        """Return an id of each record: (n,) int64, −1 for missing or wrong ids."""
         values = self.values(key)
         if set(map(type, values)) == {int}:
             try:
@@ -95,10 +97,13 @@ class Records:
         return np.array([v if ok else -1 for v, ok in zip(values, good, strict=True)], np.int64)
 
     def boxes(self, required: bool = True) -> Column:
-        """Read the records' ``bbox``.
+        """Return the ``bbox`` of each record.
+
+        Args:
+            required: whether a missing box is an error.
 
         Returns:
-            (n, 4) float64: x, y, width, height in pixels; NaN where it is missing or wrong.
+            (n, 4) float64: x, y, width, height in pixels; NaN for missing or wrong boxes.
         """
         values = self.values('bbox')
         column = _as_boxes(values)
@@ -127,7 +132,7 @@ class Records:
         return column
 
     def numbers(self, key: str) -> Column:
-        """Read a number of each record that is not negative; (n,) float64, NaN where missing or wrong."""
+        """Return a non-negative number of each record: (n,) float64, NaN for missing or wrong numbers."""
         values = self.values(key)
         if set(map(type, values)) <= {int, float}:
             try:
@@ -147,10 +152,10 @@ class Records:
         return np.array([v if ok else math.nan for v, ok in zip(values, good, strict=True)], float)
 
     def flags(self, key: str) -> tuple[Column, Column]:
-        """Read a 0 or 1 of each record.
+        """Return a flag of each record, 0 or 1.
 
         Returns:
-            (n,) bool whether it is 1, and (n,) bool whether it is missing.
+            (n,) bool, whether it is 1; and (n,) bool, whether it is missing.
         """
         values = self.values(key)
         if not set(map(type, values)) <= {int, bool, type(None)} or set(values) - {0, 1, None}:
@@ -167,7 +172,7 @@ class Records:
 
 
 def examples_of(kind: str, ids: Column, indices: Column, values: Column | None = None) -> list[str]:
-    """Name a few records by their ids (−1: by position), each with its value."""
+    """Return names of a few records, with their values: the id, or the position if the id is −1."""
     names = []
     for i in indices[:10].tolist():
         name = f'id {ids[i]}' if ids[i] >= 0 else f'{kind}[{i}]'
@@ -180,7 +185,7 @@ def _where(faulty: Iterable[bool]) -> list[int]:
 
 
 def _as_boxes(values: list[Any]) -> Column | None:
-    """(n, 4) where all are boxes."""
+    """Return (n, 4) float64 if all values are boxes, otherwise None."""
     if set(map(type, values)) != {list} or set(map(len, values)) != {4}:
         return None
     flat = list(chain.from_iterable(values))

@@ -1,8 +1,8 @@
-"""COCO-format annotation files, read in little memory.
+"""Read annotation files in COCO's format with little memory.
 
-Such files are long (COCO's training split 450 MB, LVIS's 1.1 GB) and decoded they are several times
-that. So a file is held as one string; its annotations are decoded one at a time, to learn their
-image and category, and remembered as spans of the string.
+Files are large (450 MB for COCO's training split, 1.1 GB for LVIS's), and decoded they need several times
+the memory. So a file is kept as one string. Its annotations are decoded one at a time to get their image and
+category, and stored as spans of the string.
 """
 
 __all__ = ['AnnotationFile', 'iterate_lists', 'read_images']
@@ -19,18 +19,22 @@ from oadp.categories import Categories
 from oadp.data.annotations.checks import AnnotationCheck, Need, Report, not_an_object
 from oadp.utils.json_text import json_fault, read_text
 
+_ANNOTATIONS: tuple[Need, ...] = ('annotations',)
 _BLANK = re.compile(r'[ \t\r\n]*')
 
 
 @dataclasses.dataclass(frozen=True)
 class AnnotationFile:
-    """The text of an annotation file, and where its annotations are in it.
+    """The text of an annotation file, and the positions of its annotations.
 
     Attributes:
-        text: the whole file.
-        images, categories: decoded.
-        starts, ends: spans of the annotations in the text.
-        image_ids, category_ids: of the annotations.
+        text: content of the file.
+        images: decoded image records.
+        categories: decoded category records.
+        starts: positions in the text where annotations start.
+        ends: positions in the text after the annotations.
+        image_ids: image id of each annotation.
+        category_ids: category id of each annotation.
     """
 
     text: str
@@ -45,18 +49,19 @@ class AnnotationFile:
     def read(
         cls,
         path: str | os.PathLike,
-        needs: Collection[Need] = ('annotations',),
+        needs: Collection[Need] = _ANNOTATIONS,
         categories: Categories | None = None,
     ) -> 'AnnotationFile':
         """Read and check a file.
 
         Args:
             path: a file in COCO's or LVIS's format.
-            needs, categories: see ``AnnotationCheck``.
+            needs: see ``AnnotationCheck``.
+            categories: see ``AnnotationCheck``.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not such a file; all faults are listed.
+            ValueError: the file has faults; all are listed.
         """
         file, report = cls.check(path, needs, categories)
         report.use()
@@ -66,14 +71,19 @@ class AnnotationFile:
     def check(
         cls,
         path: str | os.PathLike,
-        needs: Collection[Need] = ('annotations',),
+        needs: Collection[Need] = _ANNOTATIONS,
         categories: Categories | None = None,
     ) -> tuple['AnnotationFile', Report]:
-        """Read a file; what is wrong in it is in the report, see ``read``.
+        """Read a file as ``read`` does, and return its faults in a report.
+
+        Args:
+            path: see ``read``.
+            needs: see ``AnnotationCheck``.
+            categories: see ``AnnotationCheck``.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is cut off, or not JSON in UTF-8, or not an object.
+            ValueError: the file is truncated, or not JSON in UTF-8, or not an object.
         """
         text = read_text(path)
         check = AnnotationCheck(needs, categories)
@@ -96,15 +106,15 @@ class AnnotationFile:
 
 
 def read_images(path: str | os.PathLike, needs: Collection[Need] = ()) -> list[dict[str, Any]]:
-    """Read the images of an annotation file; annotations that it has are checked, not kept.
+    """Read the images of an annotation file; its annotations are checked, but not kept.
 
     Args:
-        path: a file in COCO's or LVIS's format; of its lists only ``images`` must be there.
+        path: a file in COCO's or LVIS's format; only the list ``images`` is required.
         needs: see ``AnnotationCheck``.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file; all faults are listed.
+        ValueError: the file has faults; all are listed.
     """
     text = read_text(path)
     check = AnnotationCheck(needs)
@@ -119,7 +129,7 @@ def read_images(path: str | os.PathLike, needs: Collection[Need] = ()) -> list[d
 def _elements(
     path: str | os.PathLike, text: str, kinds: dict[str, str]
 ) -> Iterator[tuple[str, Any, int, int]]:
-    """``iterate_lists``, whose errors name the file."""
+    """Iterate as ``iterate_lists`` does, with errors that name the file."""
     try:
         yield from iterate_lists(text, kinds)
     except (ValueError, RecursionError) as e:
@@ -137,14 +147,14 @@ def iterate_lists(
     """Yield the elements of the lists in a JSON object.
 
     Args:
-        text: the object.
-        kinds: filled with what each key's value is: ``list``, ``dict``, ….
+        text: the JSON object.
+        kinds: filled with the type of each key's value: ``list``, ``dict``, ….
 
     Yields:
-        Key, decoded element, and its span in the text.
+        Key, decoded element, and the start and end of its span in the text.
 
     Raises:
-        json.JSONDecodeError: the text is no such object.
+        json.JSONDecodeError: the text is not a JSON object.
     """
     decode = json.JSONDecoder().raw_decode
     kinds = {} if kinds is None else kinds
@@ -164,7 +174,7 @@ def iterate_lists(
     while text[position] != '}':
         key, position = decode(text, expect(position + 1, '"'))
         if key in kinds:
-            raise json.JSONDecodeError(f'the key {key!r} a second time', text, position - 1)
+            raise json.JSONDecodeError(f'duplicate key {key!r}', text, position - 1)
         position = skip(expect(position, ':') + 1)
         if text[position : position + 1] != '[':
             value, position = decode(text, position)
@@ -182,4 +192,4 @@ def iterate_lists(
                 position += 1
         position = expect(position, ',', '}')
     if skip(position + 1) < len(text):
-        raise json.JSONDecodeError('more behind the end', text, skip(position + 1))
+        raise json.JSONDecodeError('unexpected text after the end', text, skip(position + 1))

@@ -1,4 +1,4 @@
-"""What a check of a file found: faults of one kind together, counted, with a few examples."""
+"""Collect the faults of a file: faults of the same kind are counted, with a few examples."""
 
 __all__ = ['Finding', 'Findings']
 
@@ -13,10 +13,10 @@ class Finding:
     """Faults of one kind.
 
     Attributes:
-        what: such as ``annotations without bbox``.
+        what: description, such as ``annotations without bbox``.
         advice: what to do, or what is assumed instead.
-        count: how many there are.
-        examples: the first of them.
+        count: number of faults.
+        examples: the first few faults.
     """
 
     what: str
@@ -36,18 +36,19 @@ class Finding:
 
 
 class Findings:
-    """Kinds of faults in the order in which they were first found."""
+    """Kinds of faults, in the order in which they were first found."""
 
     def __init__(self) -> None:
         self._by_what: dict[str, Finding] = {}
 
     def add(self, what: str, advice: str, count: int, examples: Iterable[str] = ()) -> None:
-        """Count faults of a kind; nothing is added where ``count`` is 0.
+        """Add faults of a kind; nothing is added if ``count`` is 0.
 
         Args:
-            what, advice: see ``Finding``; faults of the same ``what`` are counted together.
-            count: how many more there are.
-            examples: of them; only as many are taken as are shown.
+            what: see ``Finding``; faults with the same ``what`` are counted together.
+            advice: see ``Finding``.
+            count: number of faults.
+            examples: examples of them; only the first few are read.
         """
         if not count:
             return
@@ -65,5 +66,5 @@ class Findings:
         return len(self._by_what)
 
     def message(self, path: object) -> str:
-        """All of them as the message of an error about a file: a line each, as compilers do."""
+        """Return the message of an error about a file, with one line per kind as compilers print."""
         return '\n'.join(f'{path}: {finding}' for finding in self)

@@ -1,4 +1,4 @@
-"""Whether the images that an annotation file names are there, and of the sizes that it says."""
+"""Check that the images of an annotation file exist, and have the sizes in the file."""
 
 __all__ = ['check_image_files', 'oriented_size']
 
@@ -18,24 +18,26 @@ _TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 
 
 def oriented_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Read an image's width and height, as it is to be seen: after its EXIF orientation.
+    """Read the width and height of an image after its EXIF orientation.
 
     Only the header is read.
 
     Raises:
         FileNotFoundError: no such image.
-        ValueError: not an image that can be read.
+        ValueError: not a readable image.
     """
     path = pathlib.Path(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # on large images and odd metadata; the size is enough
+            warnings.simplefilter(
+                'ignore'
+            )  # about large images and invalid metadata, which do not matter here
             with Image.open(path) as image:
                 width, height = image.size
                 turned = image.getexif().get(_ORIENTATION) in _TURNED_BY_A_QUARTER
-    except (FileNotFoundError, NotADirectoryError):  # the latter where a link is a plain file
+    except (FileNotFoundError, NotADirectoryError):  # the latter if a folder in the path is a file
         raise FileNotFoundError(f'{path}: no such image') from None
-    except Exception as e:  # Pillow's readers of headers raise errors of many kinds
+    except Exception as e:  # Pillow raises errors of many kinds for damaged headers
         raise ValueError(f'{path}: not a readable image ({type(e).__name__}: {e})') from e
     return (height, width) if turned else (width, height)
 
@@ -43,12 +45,12 @@ def oriented_size(path: str | os.PathLike) -> tuple[int, int]:
 def check_image_files(
     images: Iterable[dict[str, Any]], folder: str | os.PathLike, errors: Findings
 ) -> None:
-    """Compare the images of an annotation file with the files.
+    """Compare the image records of an annotation file with the image files.
 
     Args:
-        images: records of the file.
-        folder: where their names start.
-        errors: where faults are added.
+        images: image records.
+        folder: folder of the images.
+        errors: faults are added to these.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -60,7 +62,7 @@ def check_image_files(
         try:
             name = image_name(image)
         except (KeyError, AttributeError):
-            continue  # without a name: an error already
+            continue  # without a name, which is already an error
         try:
             size = oriented_size(folder / name)
         except FileNotFoundError:

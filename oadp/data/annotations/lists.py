@@ -1,4 +1,4 @@
-"""The images and the categories of an annotation file, and what refers to them."""
+"""Check the images and categories of an annotation file, and the references to them."""
 
 __all__ = ['CategoryList', 'ImageList', 'Need', 'check_references', 'image_name']
 
@@ -15,9 +15,9 @@ from oadp.data.annotations.findings import Findings
 
 Need = Literal['annotations', 'any_name', 'box', 'coco_url', 'file_name', 'lvis', 'mask', 'size']
 
-MIN_TRAINING_SIDE = 32  # pixels; mmdet leaves smaller images out
+MIN_TRAINING_SIDE = 32  # pixels; mmdet does not train on smaller images
 _MAX_PIXELS = 2**30
-"""Of an image: OpenCV decodes no larger one, so a larger size in the file is wrong."""
+"""Maximum number of pixels of an image: OpenCV decodes no larger ones, so a larger size is an error."""
 
 _SIZE_ADVICE = (
     'write the size of the image in pixels (python -m oadp.check_annotations FILE --images DIR '
@@ -29,12 +29,12 @@ _NOT_LVIS = "not in LVIS's format; for a file in COCO's, use type OV_COCO"
 
 
 def image_name(image: dict[str, Any], key: str = 'any_name') -> str:
-    """Return the name of an image's file, relative to the folder of images.
+    """Return the file name of an image, relative to the folder of images.
 
     Args:
-        image: a record that was checked.
-        key: ``file_name``; ``coco_url``: the last two parts of that address, as LVIS has images of
-            both of COCO's splits; ``any_name``: the first of the two that it has.
+        image: a checked image record.
+        key: ``file_name``; ``coco_url``: the last two parts of the address, since LVIS uses images of
+            both of COCO's splits; ``any_name``: ``file_name`` if present, otherwise ``coco_url``.
     """
     if key == 'file_name' or (key == 'any_name' and image.get('file_name')):
         return image['file_name']
@@ -46,7 +46,8 @@ class ImageList:
 
     Args:
         needs: see ``AnnotationCheck``.
-        errors, tolerated: where faults are added.
+        errors: errors are added to these.
+        tolerated: tolerated faults are added to these.
     """
 
     def __init__(self, needs: Collection[Need], errors: Findings, tolerated: Findings) -> None:
@@ -60,7 +61,7 @@ class ImageList:
         self.is_lvis = False
 
     def add(self, records: Records) -> None:
-        """Check some more of the images."""
+        """Check and add some of the images."""
         self.records.extend(records.records)
         self._ids.append(records.integers('id'))
         self._check_names(records)
@@ -69,7 +70,7 @@ class ImageList:
             self._check_list(records, key)
 
     def _check_sizes(self, records: Records) -> Column:
-        """(n, 2) heights and widths; −1 where they are missing or wrong."""
+        """Return (n, 2) heights and widths; −1 for missing or wrong sizes."""
         pairs = list(zip(records.values('height'), records.values('width'), strict=True))
         good = [_is_size(*pair) for pair in pairs]
         missing = [i for i, pair in enumerate(pairs) if pair == (None, None)]
@@ -128,7 +129,7 @@ class ImageList:
 
     @property
     def listed(self) -> Column:
-        """(2, n) the positions of images, and the category ids that LVIS's lists of them have."""
+        """(2, n): positions of images, and category ids in their lists of LVIS."""
         return np.concatenate([np.zeros((2, 0), np.int64), *self._listed], axis=1)
 
     def finish(self) -> None:
@@ -139,7 +140,7 @@ class ImageList:
             self._errors.add('empty lists', 'expected at least one image', 1, ['"images"'])
 
     def sizes_hw(self, image_ids: Column) -> Column:
-        """(2, n) heights and widths in pixels of images that were added; −1 where not known."""
+        """Return (2, n) heights and widths in pixels of added images; −1 if unknown."""
         if not self._ids:
             return np.full((2, len(image_ids)), -1)
         ids, sizes = np.concatenate(self._ids), np.concatenate(self._sizes)
@@ -154,8 +155,8 @@ class CategoryList:
 
     Args:
         needs: see ``AnnotationCheck``.
-        wanted: names that must be among them.
-        errors: where faults are added.
+        wanted: a set whose names must all be in the file; None for no such check.
+        errors: errors are added to these.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class CategoryList:
         self.is_lvis = False
 
     def add(self, records: Records) -> None:
-        """Check some more of the categories."""
+        """Check and add some of the categories."""
         self._ids.append(records.integers('id'))
         names = records.values('name')
         wrong = [i for i, name in enumerate(names) if not _is_name(name)]
@@ -198,7 +199,7 @@ class CategoryList:
             self._errors.add(
                 'categories of the set that the file lacks',
                 f'the set has {self._wanted.num_all} names, the file {len(found)}, such as '
-                f'{sorted(found)[:3]}; they must be equal to the letter',
+                f'{sorted(found)[:3]}; names must match exactly',
                 len(missing),
                 missing,
             )
@@ -215,9 +216,12 @@ def check_references(
     """Check that annotations are distinct, and refer to images and categories of the file.
 
     Args:
-        ids, image_ids, category_ids: (n,) of the annotations; −1 where they are wrong already.
-        images, categories: of the file.
-        errors: where faults are added.
+        ids: (n,) ids of the annotations; −1 for wrong ones.
+        image_ids: (n,) image ids of the annotations; −1 for wrong ones.
+        category_ids: (n,) category ids of the annotations; −1 for wrong ones.
+        images: images of the file.
+        categories: categories of the file.
+        errors: errors are added to these.
     """
     _check_unique('annotations', ids, errors)
     for key, values, known, plural in (
@@ -232,7 +236,8 @@ def check_references(
             examples_of('annotations', ids, unknown, values),
         )
     position, listed = images.listed
-    unknown = np.flatnonzero(~np.isin(listed, categories.ids)) if len(categories.ids) else ()
+    is_unknown = ~np.isin(listed, categories.ids) & bool(len(categories.ids))
+    unknown = np.flatnonzero(is_unknown)
     errors.add(
         f'category ids in {" or ".join(_LVIS_LISTS)} that are not among the categories',
         'add these categories, or remove the ids',
@@ -245,7 +250,7 @@ def _check_unique(kind: str, ids: Column, errors: Findings) -> None:
     values, counts = np.unique(ids[ids >= 0], return_counts=True)
     twice = values[counts > 1]
     errors.add(
-        f'{kind} whose id another has',
+        f'{kind} with duplicate ids',
         'give each an id of its own',
         int((counts[counts > 1] - 1).sum()),
         (

@@ -1,7 +1,7 @@
-"""Masks as annotation files write them: polygons, or run lengths.
+"""Check the masks of annotation files: polygons or run lengths.
 
-What pycocotools does with a wrong one ranges from an error that names nothing to another shape (a
-"polygon" of four numbers is taken for a box), so they are checked before.
+For a wrong mask, pycocotools raises an error without the annotation, or uses another shape (it treats a
+"polygon" of four numbers as a box). So masks are checked first.
 """
 
 __all__ = ['MIN_POLYGON', 'check_masks']
@@ -16,14 +16,15 @@ MIN_POLYGON = 6  # numbers: three points
 
 
 def check_masks(records: Records, heights: Column, widths: Column) -> int:
-    """Check the ``segmentation`` of annotations; drop their polygons of fewer than three points.
+    """Check the ``segmentation`` of annotations, and remove polygons of fewer than three points.
 
     Args:
-        records: annotations; those with such polygons are changed.
-        heights, widths: (n,) of their images, in pixels; −1 where not known.
+        records: annotations; polygons are removed in place.
+        heights: (n,) heights of their images in pixels; −1 if unknown.
+        widths: (n,) widths of their images in pixels; −1 if unknown.
 
     Returns:
-        The number of polygons dropped.
+        Number of removed polygons.
     """
     missing, wrong, mismatched, dropped = [], [], [], 0
     sizes = zip(heights.tolist(), widths.tolist(), strict=True)
@@ -50,7 +51,7 @@ def check_masks(records: Records, heights: Column, widths: Column) -> int:
         'segmentation',
     )
     records.fault(
-        "whose segmentation has not the size of the annotation's image",
+        "whose segmentation differs from the size of the annotation's image",
         'expected "size": [height, width] of the image',
         mismatched,
     )

@@ -1,4 +1,4 @@
-"""``python -m oadp.features``: convert between the two ways to store CLIP features, and verify them."""
+"""Convert between the two kinds of feature stores, and verify them: ``python -m oadp.features``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status, 1 where a record is at fault."""
+    """Run the command; return the exit status, 1 if a record is faulty."""
     parser = ArgumentParser(
         prog='python -m oadp.features',
-        description='Convert between the two ways to store CLIP features, and verify them.',
+        description='Convert between the two kinds of stores of CLIP features, and verify them.',
     )
     commands = parser.add_subparsers(dest='command', required=True)
     for name, text in (
         ('pack', 'copy a folder of .pth files into one packed store (DST ends in .lmdb)'),
         ('unpack', 'copy a packed store into a folder of .pth files'),
-        ('check', 'look at every record; with DST, compare with its records'),
+        ('check', 'check every record; with DST, compare with its records'),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument('source', type=pathlib.Path, metavar='SRC')
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(command: str, source: pathlib.Path, target: pathlib.Path | None) -> int:
-    """Run ``pack``, ``unpack`` or ``check``; returns the exit status.
+    """Run ``pack``, ``unpack`` or ``check``; return the exit status.
 
-    Records that the target has are not copied again, so an interrupted conversion can be repeated.
+    Records that the target already has are not copied, so an interrupted conversion can be resumed.
     """
     from oadp.data.features.packed import convert, verify
     from oadp.data.features.stores import PACKED_SUFFIX, open_store
@@ -48,7 +48,8 @@ def run_command(command: str, source: pathlib.Path, target: pathlib.Path | None)
         is_packed, should = target.suffix == PACKED_SUFFIX, command == 'pack'
         if is_packed != should:
             raise ValueError(
-                f'{command}: {target} should {"" if should else "not "}end in {PACKED_SUFFIX}'
+                f'{command}: expected a target that {"ends" if should else "does not end"} in '
+                f'{PACKED_SUFFIX}, found {target}; rename the target'
             )
     kind = _infer_kind(source)
     stores = open_store(source, kind), None if target is None else open_store(target, kind)
@@ -67,13 +68,13 @@ def run_command(command: str, source: pathlib.Path, target: pathlib.Path | None)
 
 
 def _infer_kind(path: pathlib.Path) -> Kind:
-    """Which kind a store holds, by its first readable record."""
+    """Return the kind of features in a store, by its first readable record."""
     from oadp.data.features.stores import load_record, open_store
 
     store = open_store(path, 'globals')
     ids = store.ids()
     if not ids:
-        raise FileNotFoundError(f'{path}: no feature records there')
+        raise FileNotFoundError(f'{path}: expected feature records, found none; check the path')
     for image_id in ids:
         try:
             record = load_record(store.read_bytes(image_id))
@@ -82,4 +83,4 @@ def _infer_kind(path: pathlib.Path) -> Kind:
         if not isinstance(record, dict):
             return 'globals'
         return 'objects' if 'objectness' in record else 'blocks'
-    raise ValueError(f'{path}: none of {len(ids)} records is readable')
+    raise ValueError(f'{path}: {len(ids)} records, but no readable one; extract the features again')

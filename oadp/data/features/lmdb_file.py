@@ -1,7 +1,7 @@
-"""A look at an LMDB file before it is mapped into memory.
+"""Check the length of an LMDB file before it is mapped into memory.
 
-LMDB trusts the file to be as long as its meta page says. Where a copy was cut off, the first read
-beyond its end kills the process (SIGBUS).
+LMDB assumes that a file has the length in its meta page. If a copy is truncated, the first read beyond its
+end kills the process (SIGBUS).
 """
 
 __all__ = ['check_length']
@@ -19,20 +19,23 @@ _PAGE_SIZES = range(256, (1 << 16) + 1)
 
 
 def check_length(path: str | os.PathLike) -> None:
-    """Refuse a data file that is shorter than its newest meta page says.
+    """Raise an error if a data file is shorter than the length in its newest meta page.
 
     Args:
         path: ``data.mdb`` of a packed store.
 
     Raises:
-        ValueError: not an LMDB file, or cut off; names the file.
+        ValueError: not an LMDB file, or truncated; the message names the file.
     """
     path = pathlib.Path(path)
     size = path.stat().st_size
     with path.open('rb') as file:
         first = _read_meta(file.read(_HEADER + _META.size))
         if first is None:
-            raise ValueError(f'{path}: not a packed store (LMDB), or cut off; {size} bytes')
+            raise ValueError(
+                f'{path}: expected a packed store (LMDB), found another or truncated file of {size} bytes; copy '
+                'or pack it again'
+            )
         _, _, page_size = first
         file.seek(page_size)
         second = _read_meta(file.read(_HEADER + _META.size))
@@ -40,13 +43,13 @@ def check_length(path: str | os.PathLike) -> None:
     expected = (last_page + 1) * page_size
     if size < expected:
         raise ValueError(
-            f'{path}: cut off: {size} bytes, expected {expected}; copy it again, or extract or pack '
-            'the features again'
+            f'{path}: truncated: expected {expected} bytes, found {size}; copy it again, or extract or '
+            'pack the features again'
         )
 
 
 def _read_meta(data: bytes) -> tuple[int, int, int] | None:
-    """The transaction, the last page and the page size; None where it is no meta page."""
+    """Return transaction, last page and page size; None if the bytes are not a meta page."""
     if len(data) < _HEADER + _META.size:
         return None
     magic, _, _, _, free, _, last_page, transaction = _META.unpack_from(data, _HEADER)

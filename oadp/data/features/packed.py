@@ -1,9 +1,8 @@
-"""Many feature records in one LMDB file, beside the folder of one file an image.
+"""Store feature records in one LMDB file, as an alternative to a folder with one file per image.
 
-The 118,287 training images of COCO make as many files of 0.8 MB: slow to copy, to list and to back
-up. LMDB keeps them in one file that is memory-mapped, that all workers read without a lock, and
-that a killed writer cannot break. Records have the bytes of the ``.pth`` files, so that converting
-is copying.
+The 118,287 training images of COCO give as many files of 0.8 MB, which are slow to copy, list and back up.
+An LMDB file is memory-mapped, all workers read it without a lock, and a killed writer cannot break it.
+Records have the same bytes as the ``.pth`` files, so conversion is copying.
 """
 
 __all__ = ['PackedStore', 'convert', 'verify']
@@ -19,18 +18,18 @@ from oadp.data.features.lmdb_file import check_length
 from oadp.data.features.stores import Record, Store, check, load_record
 from oadp.utils.progress import Progress
 
-_MAP_SIZE = 1 << 40  # bytes of address space; the file is as large as what it holds
+_MAP_SIZE = 1 << 40  # bytes of address space; the file is only as large as its content
 _MAX_READERS = 1024  # processes on one machine that may read at the same time
 
 _Environments = dict[str, tuple[int, bool, lmdb.Environment]]
-# LMDB must not be opened twice in one process, whatever the number of stores: resolved path to
-# (process that opened it, whether to write, environment).
+# Resolved path to (id of the process that opened it, whether it is writable, environment). LMDB must not
+# open a file twice in one process, whatever the number of stores.
 _environments: _Environments = {}
 _opening = threading.Lock()
 
 
 def _environment(path: pathlib.Path, writable: bool) -> lmdb.Environment:
-    """The process's one handle of a file, opened again after a fork or to begin writing."""
+    """Return the only handle of a file in this process; it is opened again after a fork or for writing."""
     key = str(path.resolve())
     with _opening:
         if key in _environments:
@@ -47,8 +46,8 @@ def _environment(path: pathlib.Path, writable: bool) -> lmdb.Environment:
             map_size=_MAP_SIZE,
             max_readers=_MAX_READERS,
             readonly=not writable,
-            # The lock file keeps a writer from reusing pages under a reader; where it cannot be
-            # written, as on a read-only medium, there is no writer.
+            # The lock file prevents a writer from reusing the pages of a reader. If it is not writable, as
+            # on a read-only medium, there is no writer.
             lock=writable or os.access(path, os.W_OK),
         )
         environment.reader_check()
@@ -57,13 +56,14 @@ def _environment(path: pathlib.Path, writable: bool) -> lmdb.Environment:
 
 
 class PackedStore(Store):
-    """Records in an LMDB file, by image id. The path is the folder that LMDB makes of it.
+    """A store in an LMDB file, with image ids as keys. The path is the folder that LMDB creates.
 
-    Writers of several processes take turns; a write is on the disk when it returns. Not for network
-    file systems, on which LMDB cannot lock.
+    Only one process writes at a time; the others wait. A write is on the disk when it returns. Network
+    file systems are not supported, since LMDB cannot lock files on them.
     """
 
     def describe(self, image_id: int) -> str:
+        """See :meth:`Store.describe`."""
         return f'{self.path}[{image_id:012d}]'
 
     def __contains__(self, image_id: int) -> bool:
@@ -73,12 +73,14 @@ class PackedStore(Store):
             return transaction.get(_key(image_id)) is not None
 
     def ids(self) -> list[int]:
+        """See :meth:`Store.ids`."""
         if not self._exists():
             return []
         with _environment(self.path, writable=False).begin() as transaction:
             return [int(key) for key in transaction.cursor().iternext(values=False)]
 
     def read_bytes(self, image_id: int) -> bytes:
+        """See :meth:`Store.read_bytes`."""
         data = None
         if self._exists():
             with _environment(self.path, writable=False).begin() as transaction:
@@ -88,10 +90,12 @@ class PackedStore(Store):
         return data
 
     def write_bytes(self, image_id: int, data: bytes | memoryview) -> None:
+        """See :meth:`Store.write_bytes`."""
         with _environment(self.path, writable=True).begin(write=True) as transaction:
             transaction.put(_key(image_id), data)
 
     def clean(self) -> None:
+        """Free the reader slots of processes that no longer exist."""
         if self._exists():
             _environment(self.path, writable=True).reader_check()
 
@@ -104,10 +108,10 @@ def _key(image_id: int) -> bytes:
 
 
 def convert(source: Store, target: Store, log_interval: float = 10.0) -> list[str]:
-    """Copy the records that the target lacks, each checked first.
+    """Check and copy the records that the target does not have.
 
     Returns:
-        What was wrong with the records that were not copied.
+        One message for each faulty record, which is not copied.
     """
     done = set(target.ids())
     todo = [i for i in source.ids() if i not in done]
@@ -127,10 +131,10 @@ def convert(source: Store, target: Store, log_interval: float = 10.0) -> list[st
 
 
 def verify(source: Store, target: Store | None = None, log_interval: float = 10.0) -> list[str]:
-    """Look at every record of a store and, if given, compare it with the one of another store.
+    """Check every record of a store, and compare it with that of another store if given.
 
     Returns:
-        What is wrong, one line a record.
+        One message for each faulty record.
     """
     ids = source.ids()
     other = set(target.ids()) if target else set()
@@ -158,7 +162,7 @@ def _fault(store: Store, image_id: int, data: bytes) -> str | None:
 
 
 def _is_same(a: bytes, b: bytes) -> bool:
-    """Whether two records hold the same numbers, though other versions of torch wrote them."""
+    """Return whether two records have equal tensors; different versions of torch may have written them."""
     if a == b:
         return True
     try:

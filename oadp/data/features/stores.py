@@ -1,16 +1,15 @@
-"""The files of CLIP features: schema, check, atomic write, read.
+"""Read, check and write the records of CLIP features.
 
-They are the contract between extraction (``oadp.oake``), which writes them, and training
-(``oadp.dp``), which reads them. One record an image, kept in a *store*: a folder of files
-``{image id:012d}.pth`` (the layout of the released features), or, where the path ends in ``.lmdb``,
-one packed file (:mod:`oadp.data.features.packed`) with the same bytes.
+Extraction (``oadp.oake``) writes records and training (``oadp.dp``) reads them. A *store* has one record per
+image. It is a folder of files ``{image id:012d}.pth`` (the layout of the released features), or, if its path
+ends in ``.lmdb``, one packed file (:mod:`oadp.data.features.packed`) with the same bytes.
 
 =========  ==========================================================================
-kind       record, all fp16, d the embedding's size (512 for CLIP ViT-B/32)
+kind       record, all fp16; d is the size of an embedding (512 for CLIP ViT-B/32)
 =========  ==========================================================================
 globals    tensor (d,), of unit length
 blocks     dict: ``embeddings`` (n, d), ``bboxes`` (n, 4) xyxy pixels of the image
-objects    the same two, ``bboxes`` being the proposals, and ``objectness`` (n, 1)
+objects    dict: ``embeddings`` and ``bboxes`` of the proposals, ``objectness`` (n, 1)
 =========  ==========================================================================
 """
 
@@ -21,7 +20,7 @@ import io
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -38,7 +37,7 @@ _COLUMNS: dict[str, dict[str, int | None]] = {
     'blocks': dict(embeddings=None, bboxes=4),
     'objects': dict(embeddings=None, bboxes=4, objectness=1),
 }
-"""Number of columns of each tensor of a record; None: the embedding's size."""
+"""Number of columns of each tensor of a record; None for the size of an embedding."""
 
 PACKED_SUFFIX = '.lmdb'
 
@@ -49,20 +48,21 @@ def check(
     count: int | None = None,
     dim: int | None = None,
 ) -> None:
-    """Refuse a record that is not what its kind should be.
+    """Check the keys, dtypes, shapes and numbers of a record.
 
     Args:
         kind: one of ``KINDS``.
-        record: what was read or is to be written.
-        count: number of boxes that the image has, where it is known.
-        dim: the embedding's size, where it is known.
+        record: record to check.
+        count: expected number of boxes; None for any.
+        dim: expected size of an embedding; None for any.
 
     Raises:
-        ValueError: keys, dtype, shape, number of boxes or numbers are wrong; all faults are listed.
+        ValueError: a wrong key, dtype, shape or number of boxes, or a number that is not finite; all
+            faults are listed.
     """
     if kind not in KINDS:
         raise ValueError(f'unknown kind of features {kind!r}; choose from {KINDS}')
-    tensors = {'record': record} if kind == 'globals' else record
+    tensors: Any = {'record': record} if kind == 'globals' else record
     expected = {'record': ()} if kind == 'globals' else _COLUMNS[kind]
     if not isinstance(tensors, dict) or set(tensors) != set(expected):
         found = sorted(map(str, tensors)) if isinstance(tensors, dict) else type(tensors).__name__
@@ -97,11 +97,14 @@ def _wrong_shapes(
 
 
 class Store(abc.ABC):
-    """Records of one kind and one split, by image id. Any number of processes may share it.
+    """The records of one kind and one split, by image id. Several processes may use the same store.
 
-    Attributes:
-        path: the folder or packed file; made by the first ``write``.
+    Args:
+        path: the folder or packed file; created by the first ``write``.
         kind: one of ``KINDS``.
+
+    Raises:
+        ValueError: unknown kind.
     """
 
     def __init__(self, path: str | os.PathLike, kind: Kind) -> None:
@@ -111,11 +114,11 @@ class Store(abc.ABC):
         self.kind = kind
 
     def read(self, image_id: int) -> Record:
-        """The record of an image, its keys, shapes, dtypes and numbers checked.
+        """Read and check the record of an image.
 
         Raises:
-            FileNotFoundError: there is none; names the place and the command that makes it.
-            ValueError: it is broken or not of this kind.
+            FileNotFoundError: no such record; the message has its path and the command that makes it.
+            ValueError: the record is broken or of another kind.
         """
         try:
             record = self._load(image_id)
@@ -128,10 +131,10 @@ class Store(abc.ABC):
         return record
 
     def write(self, image_id: int, record: Record) -> None:
-        """Keep a record, in place of an earlier one. Atomic: all of it or nothing.
+        """Write the record of an image, replacing an earlier one. Atomic.
 
         Raises:
-            ValueError: the record is not of this kind.
+            ValueError: the record is of another kind or has wrong values.
         """
         try:
             check(self.kind, record)
@@ -142,7 +145,7 @@ class Store(abc.ABC):
         self.write_bytes(image_id, buffer.getbuffer())
 
     def missing_error(self, image_id: int) -> FileNotFoundError:
-        """What ``read`` raises where there is no record."""
+        """Return the error that ``read`` raises if there is no record."""
         return FileNotFoundError(
             f'{self.describe(image_id)}: no {self.kind} features of image {image_id}; '
             f'`python -m oadp.oake.{self.kind}` extracts them (README, "OAKE")'
@@ -150,47 +153,46 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def describe(self, image_id: int) -> str:
-        """Where the record of an image is, for messages."""
+        """Return the place of the record of an image, for messages."""
 
     @abc.abstractmethod
     def __contains__(self, image_id: int) -> bool: ...
 
     @abc.abstractmethod
     def ids(self) -> list[int]:
-        """Ids of the images that have a record, ascending. One pass, nothing is opened."""
+        """Return the ids of the images that have a record, ascending, without opening the records."""
 
     @abc.abstractmethod
     def read_bytes(self, image_id: int) -> bytes:
-        """The record as ``torch.save`` wrote it.
+        """Read the bytes of a record, in the format of ``torch.save``.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: no such record.
         """
 
     @abc.abstractmethod
     def write_bytes(self, image_id: int, data: bytes | memoryview) -> None:
-        """Keep what ``torch.save`` wrote. Atomic."""
+        """Write the bytes of a record, in the format of ``torch.save``. Atomic."""
 
     @abc.abstractmethod
     def clean(self) -> None:
-        """Remove what killed runs left behind; what running ones are writing stays."""
+        """Remove temporary files of killed processes, but not those of running ones."""
 
     def _load(self, image_id: int) -> Record:
         return load_record(self.read_bytes(image_id))
 
 
 def load_record(data: bytes) -> Record:
-    """What ``torch.save`` wrote, with nothing but tensors admitted.
+    """Load a record from the bytes of ``torch.save``; only tensors are accepted.
 
-    A feature of an image that is stored as (1, d), as some files of the authors' form have it, is
-    read as (d,).
+    The embedding of an image with the shape (1, d), as in some files of the authors, is returned as (d,).
 
     Raises:
-        ValueError: it is cut off or holds something else.
+        ValueError: the bytes are truncated or contain other objects.
     """
     try:
         record = compat.load_tensors(io.BytesIO(data))
-    except Exception as e:  # garbage makes torch's unpickler stumble in many ways
+    except Exception as e:  # torch's unpickler raises errors of many kinds for damaged data
         raise ValueError(f'not a readable record, of {len(data)} bytes') from e
     if isinstance(record, Tensor) and record.dim() == 2 and len(record) == 1:
         record = record[0]
@@ -198,25 +200,32 @@ def load_record(data: bytes) -> Record:
 
 
 def _compact(record: Record) -> Record:
-    """On the CPU, and without the larger storage that a view would drag along."""
+    """Copy a record to the CPU, so that views do not keep their larger storages."""
     if isinstance(record, Tensor):
-        return record.detach().cpu().clone(memory_format=torch.contiguous_format)
-    return {key: _compact(value) for key, value in record.items()}
+        return _compact_tensor(record)
+    return {key: _compact_tensor(value) for key, value in record.items()}
+
+
+def _compact_tensor(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 class FolderStore(Store):
-    """One file an image: ``{image id:012d}.pth``."""
+    """A store with one file per image: ``{image id:012d}.pth``."""
 
     def file(self, image_id: int) -> pathlib.Path:
+        """Return the path of the record of an image."""
         return self.path / f'{image_id:012d}.pth'
 
     def describe(self, image_id: int) -> str:
+        """See :meth:`Store.describe`."""
         return str(self.file(image_id))
 
     def __contains__(self, image_id: int) -> bool:
         return self.file(image_id).is_file()
 
     def ids(self) -> list[int]:
+        """See :meth:`Store.ids`."""
         if not self.path.is_dir():
             return []
         with os.scandir(self.path) as entries:
@@ -224,23 +233,26 @@ class FolderStore(Store):
         return sorted(int(stem) for stem in stems if stem.isdecimal())
 
     def read_bytes(self, image_id: int) -> bytes:
+        """See :meth:`Store.read_bytes`."""
         try:
             return self.file(image_id).read_bytes()
         except FileNotFoundError:
             raise self.missing_error(image_id) from None
 
     def write_bytes(self, image_id: int, data: bytes | memoryview) -> None:
+        """See :meth:`Store.write_bytes`."""
         with atomic_write(self.file(image_id)) as temporary:
             temporary.write_bytes(data)
 
     def clean(self) -> None:
+        """See :meth:`Store.clean`."""
         remove_leftovers(self.path)
 
 
 def open_store(path: str | os.PathLike, kind: Kind) -> Store:
-    """The store at a path: packed where it ends in ``.lmdb``, else a folder.
+    """Return the store at a path: packed if it ends in ``.lmdb``, otherwise a folder.
 
-    Nothing is opened or made before the first read or write, so a store can be handed to worker
+    Nothing is opened or created before the first read or write, so a store can be passed to worker
     processes.
 
     Args:

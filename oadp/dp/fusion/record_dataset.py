@@ -13,9 +13,10 @@ from torch.utils.data import Subset
 from oadp.categories import get_categories
 from oadp.dp.data.loaders import build_val_loader
 from oadp.dp.engine.predict import visit_images
-from oadp.dp.fusion.records import DumpMeta, DumpWriter, Record, file_digest
+from oadp.dp.fusion.records import DumpMeta, DumpWriter, Record
 from oadp.utils import runtime
 from oadp.utils.config import to_plain
+from oadp.utils.files import sha256
 from oadp.utils.runtime import World
 
 
@@ -92,8 +93,8 @@ def _describe(config: Mapping[str, Any], checkpoint: pathlib.Path) -> DumpMeta:
         nms=test_cfg['rcnn'],
         dataset={k: dataset[k] for k in ('type', 'ann_file')},
         source=dict(
-            checkpoint_sha256=file_digest(checkpoint),
-            prompts_sha256={path: file_digest(path) for path in prompts},
+            checkpoint_sha256=sha256(checkpoint),
+            prompts_sha256={path: sha256(path) for path in prompts},
             rpn=test_cfg['rpn'],
             pipeline=dataset['pipeline'],
             model=inference,

@@ -13,10 +13,9 @@ the largest logit of the RoI: a temperature of 0.01 gives logits of up to 100, w
 1/16, while the difference is almost exact near the largest logit, which has most of the probability.
 """
 
-__all__ = ['Dump', 'DumpMeta', 'DumpWriter', 'Record', 'file_digest', 'record_type']
+__all__ = ['Dump', 'DumpMeta', 'DumpWriter', 'Record', 'record_type']
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -119,15 +118,6 @@ def record_type(num_categories: int) -> np.dtype:
             ('object_logits', *logits),
         ]
     )
-
-
-def file_digest(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with open(path, 'rb') as f:
-        digest = hashlib.sha256()
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class DumpWriter:

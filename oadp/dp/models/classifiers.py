@@ -27,8 +27,7 @@ from mmdet.models.utils.builder import LINEAR_LAYERS
 from torch import Tensor, nn
 
 from oadp.categories import Categories, get_categories
-from oadp.compat import load_tensors
-from oadp.utils.finite import refuse_non_finite
+from oadp.data.prompt_files import read_prompts
 
 TRAIN_TEMPERATURE = 0.007
 VAL_TEMPERATURE = 0.01
@@ -62,22 +61,7 @@ def load_prompts(path: str | os.PathLike, names: Sequence[str]) -> Prompts:
         FileNotFoundError: no such file.
         ValueError: not a prompt file, or names are missing; the message lists all missing names.
     """
-    try:
-        data = load_tensors(path)
-    except FileNotFoundError as e:
-        raise FileNotFoundError(
-            f'{path}: no such prompt file; to create or download it, see section "Prompts" of the '
-            'README'
-        ) from e
-    if not isinstance(data, Mapping) or not {'names', 'embeddings'} <= set(data):
-        found = sorted(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
-        raise ValueError(f'{path}: expected a dict with "names" and "embeddings", found {found}')
-    embeddings = torch.as_tensor(data['embeddings']).float()
-    if embeddings.ndim != 2 or len(embeddings) != len(data['names']):
-        raise ValueError(
-            f'{path}: expected an embedding for each of {len(data["names"])} names, found a tensor '
-            f'of shape {tuple(embeddings.shape)}'
-        )
+    data = read_prompts(path)
     index = {name: i for i, name in enumerate(data['names'])}
     missing = [name for name in names if name not in index]
     if missing:
@@ -86,10 +70,7 @@ def load_prompts(path: str | os.PathLike, names: Sequence[str]) -> Prompts:
             'to create a prompt file for other names, see section "Prompts" of the README'
         )
     scalars = {k: float(data[k]) for k in ('scaler', 'bias') if k in data}
-    chosen = embeddings[[index[name] for name in names]]
-    numbers = {'embeddings': chosen, **{k: torch.tensor(v) for k, v in scalars.items()}}
-    refuse_non_finite(numbers, path, 'make the prompt file again')
-    return Prompts(chosen, **scalars)
+    return Prompts(data['embeddings'][[index[name] for name in names]], **scalars)
 
 
 class NormalizedLinear(nn.Linear):

@@ -1,4 +1,4 @@
-"""Wrong annotation files: each fault is named with the file and the ids, and nothing else is raised."""
+"""Errors for wrong annotation files name the file, each fault and the ids; no other error is raised."""
 
 import copy
 import json
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oadp.build_annotations import build
 from oadp.categories import Categories
+from oadp.data.annotations.build import build
 from oadp.data.annotations.checks import read_annotations
 from oadp.data.annotations.file import AnnotationFile
 from oadp.utils import runtime
@@ -57,7 +57,7 @@ def write(path: pathlib.Path, data: Any) -> pathlib.Path:
 
 
 def changed(path: tuple, value: Any) -> dict[str, Any]:
-    """The example with one value replaced, or deleted where the new one is ``...``."""
+    """Return the example with one value replaced, or deleted if the new value is ``...``."""
     data: Any = example()
     node = data
     for key in path[:-1]:
@@ -69,7 +69,7 @@ def changed(path: tuple, value: Any) -> dict[str, Any]:
     return data
 
 
-def test_a_good_file_passes(tmp_path):
+def test_a_valid_file(tmp_path):
     data = example()
     got, columns = read_annotations(write(tmp_path / 'x.json', data), ALL_NEEDS, CATEGORIES)
     assert got == data
@@ -79,14 +79,14 @@ def test_a_good_file_passes(tmp_path):
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture):
-    """What the project logs; its logger hands nothing on to the root's."""
+    """Log records of the project, whose logger does not propagate to the root logger."""
     logger = runtime.get_logger()
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
 
 
-def test_what_is_left_out_is_filled_in_and_counted(tmp_path, log):
+def test_missing_optional_values_are_filled_in_and_counted(tmp_path, log):
     data = example()
     for annotation in data['annotations']:
         del annotation['iscrowd'], annotation['area']
@@ -101,14 +101,14 @@ def test_what_is_left_out_is_filled_in_and_counted(tmp_path, log):
     assert [a['iscrowd'] for a in got['annotations']] == [0, 0, 0]
     (record,) = log.records
     for text in ('x.json: tolerated', 'without iscrowd: 3 (taken as 0)', 'without area: 3 ',
-                 'no width or height: 1 ', 'lower than 32 pixels: 1 '):  # fmt: skip
+                 'without width or height: 1 ', 'lower than 32 pixels: 1 '):  # fmt: skip
         assert text in record.getMessage()
 
 
 NAN = float('nan')
 ANNOTATION = ('annotations', 1)
 CASES = [
-    ((*ANNOTATION, 'id'), 2, r'annotations whose id another has: 1 \(id 2: 2 times\)'),
+    ((*ANNOTATION, 'id'), 2, r'annotations with duplicate ids: 1 \(id 2: 2 times\)'),
     ((*ANNOTATION, 'id'), ..., r'annotations without id: 1 \(annotations\[1\]\)'),
     ((*ANNOTATION, 'id'), '1', 'annotations whose id is not an integer: 1'),
     ((*ANNOTATION, 'id'), 1.0, 'annotations whose id is not an integer: 1'),
@@ -140,7 +140,7 @@ CASES = [
     (('annotations',), {}, 'values that should be lists: 1 ."annotations" is a dict'),
     (('categories',), ..., 'lists missing: 1 ."categories"'),
     (('images',), [], 'empty lists: 1 ."images"'),
-    (('images', 1, 'id'), 10, r'images whose id another has: 1 \(id 10: 2 times\)'),
+    (('images', 1, 'id'), 10, r'images with duplicate ids: 1 \(id 10: 2 times\)'),
     (('images', 1, 'file_name'), ..., r'images without file_name: 1 \(id 20\)'),
     (('images', 1, 'file_name'), 3, 'images whose file_name is not a name: 1'),
     (('images', 1, 'file_name'), 'a\0b', 'images whose file_name is not a name: 1'),
@@ -155,13 +155,13 @@ CASES = [
     (('categories', 1, 'name'), 'cat', r"several categories have: 1 \('cat'\)"),
     (('categories', 1, 'name'), 'bat', r"that the file lacks: 1 \('owl'\)"),
     (('categories', 1, 'name'), ..., 'categories without a name: 1'),
-    (('categories', 1, 'id'), 3, 'categories whose id another has: 1'),
+    (('categories', 1, 'id'), 3, 'categories with duplicate ids: 1'),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(('path', 'value', 'message'), CASES)
 def test_faults(tmp_path, path, value, message):
-    """Whether the file is decoded whole or piece by piece."""
+    """Whether the file is decoded as a whole or in parts."""
     file = write(tmp_path / 'x.json', changed(path, value))
     with pytest.raises(ValueError, match='x.json: (.|\n)*' + message):
         read_annotations(file, ALL_NEEDS, CATEGORIES)
@@ -179,7 +179,7 @@ def test_all_faults_are_listed_at_once(tmp_path):
     assert any('not among the images: 9 (id 0: 7, ' in line and '…)' in line for line in lines)
 
 
-def test_polygons_that_are_none_are_dropped_where_others_are_left(tmp_path, log):
+def test_polygons_of_too_few_points_are_removed(tmp_path, log):
     data = changed((*ANNOTATION, 'segmentation'), [[1, 2, 3, 4], [0, 0, 4, 0, 4, 4]])
     got, _ = read_annotations(write(tmp_path / 'x.json', data), ALL_NEEDS)
     assert got['annotations'][1]['segmentation'] == [[0, 0, 4, 0, 4, 4]]
@@ -211,7 +211,7 @@ def test_broken_files(tmp_path, content, message):
         assert type(e.value) is ValueError and 'x.json' in str(e.value)
 
 
-def test_byte_order_mark_is_skipped(tmp_path):
+def test_byte_order_mark_is_ignored(tmp_path):
     file = write(tmp_path / 'x.json', b'\xef\xbb\xbf' + TEXT)
     assert read_annotations(file, ALL_NEEDS)[0] == example()
     assert AnnotationFile.read(file, ALL_NEEDS).images == example()['images']
@@ -229,7 +229,7 @@ JSON = st.recursive(
 
 @st.composite
 def mutated_files(draw) -> bytes:
-    """The example after a few replacements, deletions or repetitions, perhaps cut or with a byte changed."""
+    """Return the example after a few replacements, deletions or repetitions, possibly truncated or with a changed byte."""
     data: Any = copy.deepcopy(example())
     for _ in range(draw(st.integers(1, 3))):
         node = data
@@ -264,8 +264,8 @@ def mutated_files(draw) -> bytes:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(content=mutated_files())
-def test_any_file_is_read_or_named(tmp_path, content):
-    """And what passes can be split and used: its ids are distinct, and its references are there."""
+def test_any_file_is_read_or_an_error_with_the_file(tmp_path, content):
+    """A valid file can be split and used: its ids are distinct, and its references exist."""
     file = write(tmp_path / 'x.json', content)
     outcomes = []
     for read in (

@@ -1,4 +1,4 @@
-"""Reading long JSON files piece by piece, against the json module."""
+"""Large JSON files are read in parts, with the results of the json module."""
 
 import json
 
@@ -8,7 +8,7 @@ from oadp.data.annotations.file import AnnotationFile, iterate_lists
 
 
 @pytest.mark.parametrize('indent', [None, 0, 3])
-def test_spans_are_those_of_the_elements(indent):
+def test_spans_of_the_elements(indent):
     data = {
         'a': [{'x': [1, {'y': ']'}]}, 2.5],
         'b': {'c': [1]},

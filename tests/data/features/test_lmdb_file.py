@@ -1,4 +1,4 @@
-"""Packed stores that are cut off are refused; mapped, they would kill the process (SIGBUS)."""
+"""Truncated packed stores raise an error; mapping them would kill the process (SIGBUS)."""
 
 import pathlib
 import subprocess
@@ -18,7 +18,7 @@ def make_store(path: pathlib.Path, count: int = 40) -> pathlib.Path:
     return path / 'data.mdb'
 
 
-def test_whole_stores_pass(tmp_path: pathlib.Path) -> None:
+def test_complete_stores(tmp_path: pathlib.Path) -> None:
     for count in (0, 1, 40):
         file = make_store(tmp_path / f'{count}.lmdb', count)
         if count:
@@ -26,14 +26,14 @@ def test_whole_stores_pass(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize('kept', [0.9, 0.5, 0.1, 0.01, 0])
-def test_cut_off(tmp_path: pathlib.Path, kept: float) -> None:
-    """In a process of its own: without the check it would be killed, and pytest with it."""
+def test_truncated_stores(tmp_path: pathlib.Path, kept: float) -> None:
+    """In a separate process, since without the check the process is killed."""
     file = make_store(tmp_path / 'a.lmdb')
     content = file.read_bytes()
     (tmp_path / 'b.lmdb').mkdir()
     cut = tmp_path / 'b.lmdb/data.mdb'
     cut.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(ValueError, match=r'b\.lmdb/data\.mdb: (cut off|not a packed store)'):
+    with pytest.raises(ValueError, match=r'b\.lmdb/data\.mdb: (truncated|expected a packed store)'):
         check_length(cut)
     if kept == 0.5:
         code = (
@@ -44,10 +44,10 @@ def test_cut_off(tmp_path: pathlib.Path, kept: float) -> None:
             [sys.executable, '-c', code, str(tmp_path / 'b.lmdb')], capture_output=True, text=True
         )
         assert done.returncode == 1, 'not killed by a signal'
-        assert 'cut off' in done.stderr
+        assert 'truncated' in done.stderr
 
 
-def test_something_else(tmp_path: pathlib.Path) -> None:
+def test_other_files(tmp_path: pathlib.Path) -> None:
     (tmp_path / 'data.mdb').write_bytes(b'no database' * 1000)
-    with pytest.raises(ValueError, match=r'data\.mdb: not a packed store'):
+    with pytest.raises(ValueError, match=r'data\.mdb: expected a packed store'):
         check_length(tmp_path / 'data.mdb')

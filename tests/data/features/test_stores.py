@@ -1,4 +1,4 @@
-"""The feature files: what is refused, what survives a kill, what is said where nothing is there."""
+"""Stores of features: errors for wrong, missing and broken records, and killed writers."""
 
 import io
 import os
@@ -37,7 +37,7 @@ def path(request, tmp_path):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_what_is_written_is_read(path, kind):
+def test_round_trip(path, kind):
     store = features.open_store(path, kind)
     assert 7 not in store and store.ids() == []
     records = {i: make_record(kind, n) for i, n in ((7, 3), (123456, 1))}
@@ -57,7 +57,7 @@ def test_an_image_without_boxes(path):
     assert store.read(1)['embeddings'].shape == (0, 8)
 
 
-def test_an_image_s_feature_stored_as_a_row(path):
+def test_a_global_embedding_stored_as_a_row(path):
     feature = make_record('globals')
     buffer = io.BytesIO()
     torch.save(feature[None], buffer)
@@ -67,19 +67,19 @@ def test_an_image_s_feature_stored_as_a_row(path):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_missing_record_names_place_and_command(path, kind):
+def test_error_for_a_missing_record_names_path_and_command(path, kind):
     with pytest.raises(FileNotFoundError, match=f'oadp.oake.{kind}') as e:
         features.open_store(path, kind).read(42)
     assert str(path) in str(e.value) and '42' in str(e.value)
 
 
-def test_names_are_those_of_the_released_archives(tmp_path):
+def test_file_names_equal_those_of_the_released_archives(tmp_path):
     features.open_store(tmp_path, 'globals').write(139, make_record('globals'))
     assert [f.name for f in tmp_path.iterdir()] == ['000000000139.pth']
     assert torch.load(tmp_path / '000000000139.pth').shape == (8,)
 
 
-def test_a_view_is_stored_without_the_rest_of_its_storage(tmp_path):
+def test_a_view_is_stored_without_its_larger_storage(tmp_path):
     store = features.FolderStore(tmp_path, 'globals')
     store.write(1, torch.randn(10000, 8).half()[5])
     assert store.file(1).stat().st_size < 4000
@@ -100,7 +100,7 @@ def test_a_view_is_stored_without_the_rest_of_its_storage(tmp_path):
         ('objects', lambda r: {k: v.float() for k, v in r.items()}, 'bboxes is torch.float32'),
     ],
 )  # fmt: skip
-def test_check_refuses(kind, change, message):
+def test_check_errors(kind, change, message):
     record = make_record(kind)
     features.check(kind, record, count=None if kind == 'globals' else 3, dim=8)
     with pytest.raises(ValueError, match=message):
@@ -120,14 +120,14 @@ def test_unknown_kind():
         features.open_store('x', 'object')
 
 
-def test_writing_a_wrong_record_leaves_nothing(path):
+def test_a_wrong_record_is_not_written(path):
     with pytest.raises(ValueError, match='float32'):
         features.open_store(path, 'globals').write(1, torch.zeros(8))
     assert not path.exists()
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut', b'not torch'])
-def test_a_broken_record_is_an_error_that_names_it(path, content):
+def test_error_for_a_broken_record_names_it(path, content):
     store = features.open_store(path, 'globals')
     store.write(1, make_record('globals'))
     store.write_bytes(1, content)
@@ -135,7 +135,7 @@ def test_a_broken_record_is_an_error_that_names_it(path, content):
         store.read(1)
 
 
-def test_a_pickle_with_code_is_refused(tmp_path):
+def test_a_pickle_with_code_is_an_error(tmp_path):
     class Evil:
         def __reduce__(self):
             return os.system, ('touch ' + str(tmp_path / 'evil'),)
@@ -146,7 +146,7 @@ def test_a_pickle_with_code_is_refused(tmp_path):
     assert not (tmp_path / 'evil').exists()
 
 
-def test_clean_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
+def test_clean_removes_only_files_of_killed_processes(tmp_path):
     store = features.FolderStore(tmp_path, 'globals')
     store.write(1, make_record('globals'))
     dead = subprocess.Popen([sys.executable, '-c', ''])
@@ -163,8 +163,8 @@ def test_clean_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['globals'])
-def test_kill_while_writing(path, kind):
-    """Whatever the moment, each record that is there is whole."""
+def test_killed_writers_leave_no_broken_records(path, kind):
+    """Every existing record is complete, whenever the writer is killed."""
     code = f"""
         import torch
         from oadp.data.features import stores as features
@@ -210,7 +210,7 @@ def test_pack_unpack_check(tmp_path, monkeypatch, kind):
     assert command('check', packed, source.path) == 1
 
 
-def test_pack_goes_on_where_it_stopped_and_reports_broken_records(tmp_path, monkeypatch, caplog):
+def test_pack_resumes_and_reports_broken_records(tmp_path, monkeypatch, caplog):
     source = features.open_store(tmp_path / 'source', 'blocks')
     for i in range(4):
         source.write(i, make_record('blocks'))
@@ -225,18 +225,18 @@ def test_pack_goes_on_where_it_stopped_and_reports_broken_records(tmp_path, monk
     assert packed.ids() == [0, 1, 2, 3]
 
 
-def test_mistaken_conversions(tmp_path):
+def test_wrong_conversions(tmp_path):
     features.open_store(tmp_path / 'a', 'blocks').write(1, make_record('blocks'))
-    with pytest.raises(ValueError, match='end in .lmdb'):
+    with pytest.raises(ValueError, match='ends in .lmdb'):
         command('pack', tmp_path / 'a', tmp_path / 'b')
     with pytest.raises(ValueError, match='not end in .lmdb'):
         command('unpack', tmp_path / 'a', tmp_path / 'b.lmdb')
-    with pytest.raises(FileNotFoundError, match='no feature records'):
+    with pytest.raises(FileNotFoundError, match='expected feature records'):
         command('check', tmp_path / 'none')
 
 
-def test_a_packed_store_survives_a_fork(tmp_path):
-    """DataLoader workers inherit a store that is open already."""
+def test_a_packed_store_works_after_a_fork(tmp_path):
+    """DataLoader workers inherit an open store."""
     store = features.open_store(tmp_path / 'a.lmdb', 'globals')
     record = make_record('globals')
     store.write(1, record)
