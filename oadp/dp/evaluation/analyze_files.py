@@ -53,7 +53,11 @@ def load_regions(
     if proposals is not None:
         sizes = truth.sizes_wh()
         ids = truth.images_in_file_order
-        return load_proposals(proposals, ids, [sizes[i] for i in ids], not file_order)
+        loaded = load_proposals(proposals, ids, [sizes[i] for i in ids], not file_order)
+        for image_id, boxes in loaded.items():
+            if not np.isfinite(boxes).all():
+                raise ValueError(f'{proposals}: NaN or infinity in proposals of image {image_id}')
+        return loaded
     if dump is not None:
         records = Dump(dump)
         return {i: records.read(i).boxes.numpy() for i in truth.image_ids}

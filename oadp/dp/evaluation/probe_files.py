@@ -15,7 +15,7 @@ from rich.console import Console
 from oadp.categories import Categories
 from oadp.dp import build_dataset
 from oadp.dp.data.loaders import build_val_loader
-from oadp.dp.data.pipelines import LoadCLIPFeatures
+from oadp.dp.data.clip_features import LoadCLIPFeatures
 from oadp.dp.engine.checkpoints import load_detector
 from oadp.dp.evaluation.ground_truth import GroundTruth
 from oadp.dp.evaluation.probe import Tally, probe_detector, probe_features, prompts_of
