@@ -8,25 +8,11 @@ which classes are confused, and what each kind of error costs (docs/analysis.md)
 __all__ = ['main']
 
 import argparse
-import json
 import pathlib
-import sys
-from typing import TYPE_CHECKING
 
-from oadp.utils import runtime
 from oadp.utils.command import ArgumentParser, run
 from oadp.utils.config import add_config_arguments, load_config
-from oadp.utils.files import atomic_write
 from oadp.utils.output_names import check_file
-
-_MIN_WIDTH = 140  # columns of the tables where the output is a file or a pipe
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from oadp.dp.evaluation import GroundTruth
-
-DRY_RUN_IMAGES = 4  # as many as oadp.dp.test has results of
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -75,52 +61,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load_regions(args: argparse.Namespace, truth: 'GroundTruth') -> 'dict[int, np.ndarray] | None':
-    """Read what the detector looked at, (n, 4 or 5) boxes by image id; None where it is not given.
-
-    Raises:
-        FileNotFoundError: no such file or folder.
-        ValueError: another format, or other images.
-    """
-    if args.proposals is not None:
-        from oadp.data.proposals import load_proposals
-
-        sizes = truth.sizes_wh()
-        ids = truth.images_in_file_order
-        return load_proposals(args.proposals, ids, [sizes[i] for i in ids], not args.file_order)
-    if args.dump is not None:
-        from oadp.dp.fusion.records import Dump
-
-        dump = Dump(args.dump)
-        return {i: dump.read(i).boxes.numpy() for i in truth.image_ids}
-    return None
-
-
 def main(argv: list[str] | None = None) -> None:
+    """Parse the arguments, print the tables and write the figure."""
     args = parse_args(argv)
-    from rich.console import Console
-
-    from oadp.dp.evaluation import GroundTruth
-    from oadp.dp.evaluation.analysis import analyze
-    from oadp.dp.evaluation.files import read_results
-    from oadp.dp.evaluation.report import draw_figure, tables
-
     figure = args.out or args.results.with_suffix('.analysis.png')
     for path in (figure, figure.with_suffix('.json')):
         check_file('--out', path, inputs=[args.config, args.results])
+    from oadp.dp.evaluation.analyze_files import analyze_files
+
     config = load_config(args.config, args.override)
-    truth = GroundTruth.from_config(config)
-    if runtime.dry_run():
-        truth = GroundTruth.from_config(config, truth.images_in_file_order[:DRY_RUN_IMAGES])
-    analysis = analyze(truth, read_results(args.results, truth), load_regions(args, truth))
-    console = Console(width=None if sys.stdout.isatty() else _MIN_WIDTH)
-    console.print(*tables(analysis, args.confusions))
-    figures = figure.with_suffix('.json')
-    with atomic_write(figure) as temporary:
-        draw_figure(analysis, temporary, figure.suffix.lstrip('.'), args.confusions)
-    with atomic_write(figures) as temporary:
-        temporary.write_text(json.dumps(analysis.to_json(), indent=1), encoding='utf-8')
-    print(f'figure: {figure}\nfigures: {figures}')
+    analyze_files(
+        config,
+        args.results,
+        figure,
+        args.confusions,
+        proposals=args.proposals,
+        dump=args.dump,
+        file_order=args.file_order,
+    )
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ from training_world import CATEGORY_IDS, NAMES, make_world
 
 from oadp import analyze
 from oadp.dp.evaluation import GroundTruth
+from oadp.dp.evaluation.analyze_files import DRY_RUN_IMAGES
 from oadp.dp.evaluation.files import read_results, write_results
 from oadp.utils.config import load_config
 
@@ -88,7 +89,7 @@ def test_lvis(here: pathlib.Path):
 
 
 def test_dry_run(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
-    few = pickle.loads((here / 'coco.pkl').read_bytes())[: analyze.DRY_RUN_IMAGES]
+    few = pickle.loads((here / 'coco.pkl').read_bytes())[:DRY_RUN_IMAGES]
     (here / 'few.pkl').write_bytes(pickle.dumps(few))
     with pytest.raises(ValueError, match='few.pkl: found 4 results and 5 images .*DRY_RUN'):
         analyze.main(['ov_coco.py', 'few.pkl'])

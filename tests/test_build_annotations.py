@@ -5,9 +5,10 @@ import pathlib
 
 import pytest
 
-from oadp import build_annotations
-from oadp.build_annotations import build, main
+from oadp.build_annotations import main
 from oadp.categories import Categories
+from oadp.data.annotations import build as build_module
+from oadp.data.annotations.build import build
 
 CATEGORIES = Categories(bases=('cat', 'red fox'), novels=('owl',))
 
@@ -151,7 +152,7 @@ def test_interrupted_write_leaves_nothing(source, tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build_annotations, '_relabel_image', fail)
+    monkeypatch.setattr(build_module, '_relabel_image', fail)
     with pytest.raises(KeyboardInterrupt):
         build(source, CATEGORIES, tmp_path / 'out')
     assert not list((tmp_path / 'out').iterdir())

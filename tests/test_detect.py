@@ -9,9 +9,11 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from oadp import Detector, detect
+from oadp import Detector
 from oadp.data import drawing as visualize
-from oadp.detect import image_ids, main
+from oadp.detect import main
+from oadp.inference import detect_images as detect
+from oadp.inference.detect_images import image_ids
 
 CONFIG = ['oadp_ov_coco.py', 'oadp_ov_coco.pth', '--device', 'cpu']
 FOLDER = 'data/coco/val2017'
@@ -103,7 +105,7 @@ def test_one_bad_picture_does_not_stop_the_others(thin, tmp_path, caplog, monkey
     assert {r['file_name'] for r in results} == set(PICTURES)
     last = caplog.records[-1].getMessage()
     for fault in (
-        '4 could',
+        '4 inputs failed',
         'broken.jpg: not a readable',
         'gone.jpg: no such',
         'nothing/*.png',

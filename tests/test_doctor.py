@@ -6,6 +6,8 @@ import pathlib
 import pytest
 
 from oadp import doctor
+from oadp.inference import stack
+from oadp.utils.installation import broken_requirements
 
 
 @pytest.fixture(autouse=True)
@@ -42,11 +44,11 @@ def test_a_broken_installation(
     def broken() -> str:
         raise ImportError('undefined symbol: _ZN3c10[abi]')
 
-    monkeypatch.setattr(doctor, '_CHECKS', (('ops', broken),))
+    monkeypatch.setattr(stack, 'CHECKS', {'ops': broken})
     assert doctor.main([]) == 1
     out = capsys.readouterr().out
     assert '- ops: ImportError: undefined symbol: _ZN3c10[abi]' in out
-    assert 'make install mends it' in out
+    assert 'make install repairs it' in out
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_a_broken_installation(
     ],
 )
 def test_requirements(requirement: str, fault: str | None) -> None:
-    faults = doctor.broken_requirements([requirement])
+    faults = broken_requirements([requirement])
     if fault is None:
         assert faults == []
     else:

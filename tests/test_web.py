@@ -16,9 +16,11 @@ from image_kinds import UNREADABLE
 
 gradio = pytest.importorskip('gradio', reason='the extra `web` is not installed')
 
-from oadp import Detector, web  # noqa: E402
+from oadp import Detector  # noqa: E402
 from oadp.data import drawing as visualize  # noqa: E402
-from oadp.web import Page, build_page, find_examples, launch, parse_args  # noqa: E402
+from oadp.inference import web_page  # noqa: E402
+from oadp.inference.web_page import Page, build_page, find_examples, launch  # noqa: E402
+from oadp.web import main, parse_args  # noqa: E402
 
 PICTURE = 'data/coco/val2017/000000440669.jpg'
 TIMEOUT = 60  # seconds that the browser waits for something to appear
@@ -36,7 +38,7 @@ def page(detector) -> Page:
 
 def test_answer(page, detector):
     drawn, summary, rows = page.detect(PICTURE, '', 0.01)
-    expected = detector(PICTURE, 0.01, web.MAX_DETECTIONS)
+    expected = detector(PICTURE, 0.01, web_page.MAX_DETECTIONS)
     assert len(rows) == len(expected) > 0
     assert [row[0] for row in rows] == expected.data['class_name'].tolist()
     assert rows[0][1] == round(float(expected.confidence[0]), 3)
@@ -151,9 +153,9 @@ def test_bound_to_this_machine_by_default():
 
 
 def test_without_gradio(monkeypatch):
-    monkeypatch.setattr(web.importlib, 'import_module', _raise_import_error)
+    monkeypatch.setattr(web_page.importlib, 'import_module', _raise_import_error)
     with pytest.raises(ImportError, match=r'\[web\]'):
-        web.main(['none.py', 'none.pth'])
+        main(['none.py', 'none.pth'])
 
 
 def _raise_import_error(name: str):
@@ -173,7 +175,7 @@ def served(detector, thin, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_uploads_are_bounded(served, tmp_path):
     httpx = pytest.importorskip('httpx')
-    large = os.urandom((web.MAX_UPLOAD + 1) * 1024**2)
+    large = os.urandom((web_page.MAX_UPLOAD + 1) * 1024**2)
     url = f'{served}gradio_api/upload'
     assert httpx.post(url, files={'files': ('a.jpg', large)}, trust_env=False).status_code == 413
     assert httpx.post(url, files={'files': ('a.jpg', b'x')}, trust_env=False).status_code == 200
@@ -258,4 +260,4 @@ def test_a_port_in_use(thin, monkeypatch):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f'{port}.*--port'):
-            web.main(['oadp_ov_coco.py', 'oadp_ov_coco.pth', '--port', str(port)])
+            main(['oadp_ov_coco.py', 'oadp_ov_coco.pth', '--port', str(port)])

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from oadp import Detector, detect, web
+from oadp.inference import web_page
 
 IMAGE = 'data/coco/val2017/000000440669.jpg'
 
@@ -62,12 +63,12 @@ def test_detect_without_the_file(tmp_path):
 def test_web(thin, exported, monkeypatch):
     pytest.importorskip('gradio', reason='the extra `web` is not installed')
     pages = []
-    monkeypatch.setattr(web, 'launch', lambda blocks, host, port: pages.append(blocks))
+    monkeypatch.setattr(web_page, 'launch', lambda blocks, host, port: pages.append(blocks))
     built = []
-    build = web.build_page
-    monkeypatch.setattr(web, 'build_page', lambda d, e: built.append((d, e)) or build(d, e))
+    build = web_page.build_page
+    monkeypatch.setattr(web_page, 'build_page', lambda d, e: built.append((d, e)) or build(d, e))
     web.main([str(exported / 'vild_ov_coco.onnx'), '--device', 'cpu'])
     [(detector, examples)] = built
     assert len(pages) == 1 and examples == []
-    _, summary, rows = web.Page(detector).detect(IMAGE, 'cat, person', 0.0)
+    _, summary, rows = web_page.Page(detector).detect(IMAGE, 'cat, person', 0.0)
     assert {row[0] for row in rows} <= {'cat', 'person'} and 'among 2 names' in summary

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from oadp.build_annotations import build
 from oadp.categories import Categories
+from oadp.data.annotations.build import build
 from oadp.data.features.stores import open_store
 from oadp.prompts.image_labels import macro_map, read_image_labels
 from oadp.utils.runtime import World

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from oadp.build_annotations import build
 from oadp.categories import Categories
+from oadp.data.annotations.build import build
 from oadp.data.features.stores import open_store
 from oadp.prompts import ml_coco
 from oadp.prompts.multi_label import MultiLabelPrompts

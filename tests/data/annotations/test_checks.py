@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oadp.build_annotations import build
 from oadp.categories import Categories
+from oadp.data.annotations.build import build
 from oadp.data.annotations.checks import read_annotations
 from oadp.data.annotations.file import AnnotationFile
 from oadp.utils import runtime
