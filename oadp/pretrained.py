@@ -1,30 +1,18 @@
-"""Pretrained weights: what there is, where it goes, and downloading what can be downloaded.
+"""Download the pretrained weights, or list where they come from.
 
-``python -m oadp.pretrained clip resnet50`` fetches the two files that are on the open web. The rest
-lies on file-sharing sites where a person has to click; they are listed with their addresses.
-
-The download is our own because the usual helpers (``torch.hub``, ``clip.load``) begin again at the
-first byte after a broken connection and leave a half file under the final name.
+``python -m oadp.pretrained clip resnet50`` downloads the two files that have a stable address. The
+other ones are on file-sharing sites that need a browser; the command prints their addresses.
 """
 
-__all__ = ['BY_HAND', 'DOWNLOADS', 'ByHand', 'Download', 'DownloadError', 'fetch', 'main']
+__all__ = ['BY_HAND', 'DOWNLOADS', 'ByHand', 'Download', 'main']
 
+import argparse
 import dataclasses
-import hashlib
-import http.client
 import pathlib
 import sys
-import urllib.error
-import urllib.request
 
 from oadp.clip.files import CLIP_PATH, OPENAI_SHA256
-from oadp.utils import runtime
 from oadp.utils.command import ArgumentParser, run
-from oadp.utils.progress import Progress
-
-TIMEOUT = 10  # seconds without an answer or a byte
-ATTEMPTS = 5  # connections in a row that may break off before the run gives up
-CHUNK = 1 << 20  # bytes read at a time, and the unit of the progress bar
 
 _AUTHORS = 'https://pan.baidu.com/s/1HXWYSN9Vk6yDhjRI19JrfQ?pwd=OADP'
 """The share of OADP's authors."""
@@ -37,7 +25,7 @@ class Download:
     Attributes:
         url: its address.
         path: where the configs expect it.
-        sha256: its checksum in hexadecimal, or the first digits where only these are published.
+        sha256: its checksum, 64 hexadecimal digits.
         what: for people.
     """
 
@@ -74,7 +62,7 @@ DOWNLOADS = {
     'resnet50': Download(
         url='https://download.pytorch.org/models/resnet50-0676ba61.pth',
         path=pathlib.Path('pretrained/torchvision/resnet50-0676ba61.pth'),
-        sha256='0676ba61',  # torchvision publishes eight digits, in the name
+        sha256='0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a',
         what='ResNet-50 trained on ImageNet: the backbone',
     ),
 }
@@ -114,167 +102,69 @@ BY_HAND = {
 }
 
 
-class DownloadError(RuntimeError):
-    """A file could not be fetched; says what to do by hand."""
-
-
-def fetch(download: Download, timeout: float = TIMEOUT) -> bool:
-    """Download a file, unless it is there. What a broken run has left is continued.
-
-    The bytes go to ``.NAME.part`` beside the file, which gets its name once the checksum is right.
-
-    Args:
-        download: the file; ``path`` is relative to the current directory.
-        timeout: seconds without an answer or a byte after which a connection is given up.
-
-    Returns:
-        Whether it was downloaded; False if it was there, with the right checksum.
-
-    Raises:
-        DownloadError: no network, a connection that keeps breaking off, or a wrong checksum.
-    """
-    path = download.path
-    if path.is_file():
-        found = _sha256(path)
-        if not found.startswith(download.sha256):
-            raise DownloadError(
-                f'{path} is there with another content: its SHA-256 should begin with '
-                f'{download.sha256} and is {found}; move it away and run this again'
-            )
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    _download(download, part, timeout)
-    found = _sha256(part)
-    if not found.startswith(download.sha256):
-        part.unlink()
-        raise DownloadError(
-            f'{download.url} gave a file of the SHA-256 {found}, which should begin with '
-            f'{download.sha256}; nothing was kept. Run this again, or {_by_hand(download)}'
-        )
-    part.replace(path)
-    return True
-
-
-def _by_hand(download: Download) -> str:
-    return f'download {download.url} by other means and put it at {download.path}'
-
-
-def _download(download: Download, part: pathlib.Path, timeout: float) -> None:
-    broken = 0
-    while True:
-        before = part.stat().st_size if part.exists() else 0
-        try:
-            if _continue(download.url, part, timeout, label=download.path.name):
-                return
-            reason = 'the connection broke off'
-        except (OSError, http.client.HTTPException) as e:  # URLError is an OSError
-            reason = str(getattr(e, 'reason', e)) or type(e).__name__
-        after = part.stat().st_size if part.exists() else 0
-        # Without a single new byte another try would fail like this one.
-        broken = broken + 1 if after > before else ATTEMPTS
-        if broken >= ATTEMPTS:
-            kept = f' {after} bytes are kept, and the next run continues there.' if after else ''
-            raise DownloadError(
-                f'{download.url}: {reason}.{kept} Without a network, {_by_hand(download)}'
-            )
-        runtime.get_logger().info('%s: %s; continuing at byte %d', download.url, reason, after)
-
-
-def _continue(url: str, part: pathlib.Path, timeout: float, label: str) -> bool:
-    """One connection. Returns whether all of the file is there."""
-    start = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={'Range': f'bytes={start}-'} if start else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=timeout)
-    except urllib.error.HTTPError as e:
-        if e.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return True  # nothing comes after the last byte; the checksum says whether it is right
-        raise
-    with response:
-        if start and response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            start = 0  # the server sends all of it again
-        length = response.headers.get('Content-Length')
-        total = start + int(length) if length else None
-        with (
-            part.open('ab' if start else 'wb') as f,
-            Progress(-(-(total or 0) // CHUNK), label, 'MiB') as progress,
-        ):
-            progress.update(start // CHUNK)
-            # Not more than what is there, so that what has arrived is kept when the rest does not.
-            while chunk := response.read1(CHUNK):
-                before = f.tell() // CHUNK
-                f.write(chunk)
-                progress.update(f.tell() // CHUNK - before)
-            return total is None or f.tell() == total
-
-
-def _sha256(path: pathlib.Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as f:
-        while chunk := f.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _list() -> str:
     lines = ['Downloaded by this command:']
     for name, download in DOWNLOADS.items():
-        state = 'there' if download.path.is_file() else 'not there'
+        state = 'present' if download.path.is_file() else 'missing'
         lines += [f'  {name:9} {download.what}', f'            {download.path} ({state})']
-    lines += ['', 'To be downloaded by hand:']
+    lines += ['', 'To be downloaded with a browser:']
     for name, item in BY_HAND.items():
         lines += [f'  {name:9} {item.what}']
         for path in item.paths:
-            lines += [f'            {path} ({"there" if path.is_file() else "not there"})']
+            lines += [f'            {path} ({"present" if path.is_file() else "missing"})']
         lines += [f'            from {address}' for address in item.where]
     return '\n'.join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns the exit status: 1 if anything asked for is missing in the end."""
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments: ``names``, each a key of ``DOWNLOADS`` or ``BY_HAND``."""
     parser = ArgumentParser(
         prog='python -m oadp.pretrained',
-        description='Download pretrained weights to pretrained/, checked and resumable; without '
-        'names, list all files of the README with where they come from.',
+        description='Download pretrained weights to pretrained/ and verify them; without names, '
+        'list all files of the README and where they come from.',
     )
-    parser.add_argument(
-        'names', nargs='*', metavar='NAME', help=f'of {", ".join([*DOWNLOADS, *BY_HAND])}'
-    )
-    names = parser.parse_args(argv).names
-    unknown = sorted(set(names) - {*DOWNLOADS, *BY_HAND})
+    known = ', '.join([*DOWNLOADS, *BY_HAND])
+    parser.add_argument('names', nargs='*', metavar='NAME', help=f'one or more of {known}')
+    args = parser.parse_args(argv)
+    unknown = sorted(set(args.names) - {*DOWNLOADS, *BY_HAND})
     if unknown:
-        parser.error(
-            f'unknown: {", ".join(unknown)}; choose from {", ".join([*DOWNLOADS, *BY_HAND])}'
-        )
+        parser.error(f'unknown: {", ".join(unknown)}; choose from {known}')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return the exit status, 1 if any of the named files is missing at the end."""
+    names = parse_args(argv).names
     if not names:
         print(_list())
         return 0
-    return max(_get(name) for name in names)
+    return max(_download(name) if name in DOWNLOADS else _check_by_hand(name) for name in names)
 
 
-def _get(name: str) -> int:
-    if name in BY_HAND:
-        return _check_by_hand(BY_HAND[name])
+def _download(name: str) -> int:
+    from oadp.data.download import DownloadError, fetch
+
+    item = DOWNLOADS[name]
     try:
-        fetched = fetch(DOWNLOADS[name])
+        is_new = fetch(item.url, item.path, item.sha256)
     except DownloadError as e:
         print(e, file=sys.stderr)
         return 1
-    print(f'{DOWNLOADS[name].path}: {"downloaded" if fetched else "there"}, checksum right')
+    print(f'{item.path}: {"downloaded" if is_new else "present"}, with the right checksum')
     return 0
 
 
-def _check_by_hand(item: ByHand) -> int:
+def _check_by_hand(name: str) -> int:
+    item = BY_HAND[name]
     missing = [str(path) for path in item.paths if not path.is_file()]
     if missing:
         print(
-            f'{", ".join(missing)}: not there, and cannot be downloaded by a program; get '
-            f'{"it" if len(missing) == 1 else "them"} in a browser from {" or ".join(item.where)}',
+            f'{", ".join(missing)}: missing; download {"it" if len(missing) == 1 else "them"} with '
+            f'a browser from {" or ".join(item.where)}',
             file=sys.stderr,
         )
         return 1
-    print(f'{", ".join(map(str, item.paths))}: there')
+    print(f'{", ".join(map(str, item.paths))}: present')
     return 0
 
 
