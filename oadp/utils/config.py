@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from oadp.utils import runtime
+from oadp.utils.config_files import find_config
 from oadp.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -42,18 +43,18 @@ def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = N
     Values in the spelling of the authors' configs are translated, each with a warning.
 
     Args:
-        path: a Python file; ``_base_`` is one path or a list of paths, relative to the file.
+        path: a Python file, or the name of a shipped config, see
+            :func:`~oadp.utils.config_files.find_config`; ``_base_`` in it is one path or a list of
+            paths, relative to the file.
         overrides: key to value, keys as on the command line: ``.a.b`` or ``.a[0].b``. A key must
             exist, except for a new argument of a component (a dict that has ``type``), which the
             component itself checks when it is built.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file, or one of its bases, does not exist.
         ValueError: override keys that do not parse or do not exist; all of them are listed.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such config; the shipped ones are under configs/')
+    path = find_config(path)
     from oadp.utils.config_layers import read_layers
 
     config = read_layers(path)
@@ -200,7 +201,9 @@ def parse_override(text: str) -> tuple[str, Any]:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the positional ``config`` and the option ``--override``, as every command has them."""
     parser.add_argument(
-        'config', type=pathlib.Path, help='a Python config, such as those in configs/'
+        'config',
+        type=pathlib.Path,
+        help='a Python config, or the name of one of those in configs/, such as oadp_ov_coco',
     )
     parser.add_argument(
         '--override',
