@@ -52,11 +52,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from oadp.dp.evaluation.probe_files import probe_files
 
-    folder = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), 'probe')
     probe_files(
         load_config(args.config, args.override),
         args.checkpoint,
-        args.out or folder / f'{pathlib.Path(args.config).stem}.json',
+        args.out or runtime.work_dir('probe') / f'{args.config.stem}.json',
         split=args.split,
         annotations=args.annotations,
         prompts=args.prompts,

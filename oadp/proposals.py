@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 DRY_RUN_IMAGES = 8
-DRY_RUN_FOLDER = pathlib.Path('work_dirs/dry_run/proposals')
 
 
 class ImageList:
@@ -221,10 +220,9 @@ def main(arguments: list[str] | None = None) -> None:
         config = load_config(args.config, args.override)
         folder = args.images or image_folder(config, args.annotations)
         images = ImageList(args.annotations, folder, _test_pipeline(config))
-        out = args.out
         if runtime.dry_run():
             images.images = images.images[:DRY_RUN_IMAGES]
-            out = DRY_RUN_FOLDER / out.name
+        out = runtime.output_path(args.out, 'proposals')
         detector = load_detector(config, args.checkpoint, world.device)
         write_proposals(detector, images, out, world, args.workers)
         runtime.get_logger().info('%s: proposals of %d images', out, len(images))

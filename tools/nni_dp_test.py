@@ -219,7 +219,7 @@ def _describe_failure(status: str, failed: list[Any]) -> str:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     dump_dir = check_environment(args.port)
-    work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
+    work_dir = runtime.work_dir(args.name)
     config = load_config(args.config, args.override)
     from oadp.dp.fusion.scores import FusionParameters
     from oadp.dp.fusion.setting import (

@@ -66,8 +66,7 @@ def detect_images(
     for fault in faults:
         _logger.error('%s', fault)
     if runtime.dry_run():
-        paths = paths[:DRY_RUN_IMAGES]
-        folder = pathlib.Path('work_dirs/dry_run/detect')
+        paths, folder = paths[:DRY_RUN_IMAGES], runtime.work_dir('detect')
     if paths:
         _check_folder(folder, paths)
         names = _names(words, words_file)

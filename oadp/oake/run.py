@@ -47,7 +47,7 @@ def run(
     Returns:
         A report a split.
     """
-    root = pathlib.Path('work_dirs', 'dry_run' if runtime.dry_run() else '', name)
+    root = runtime.work_dir(name)
     logger = runtime.get_logger(file=root / 'oake.log')
     if world.is_main:
         dump_config(config, root / 'config.py')

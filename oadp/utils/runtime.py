@@ -7,7 +7,9 @@ imported by the functions that need it: a command's arguments are parsed before.
 from __future__ import annotations
 
 __all__ = [
+    'DRY_RUN_DIR',
     'PATIENCE',
+    'WORK_DIR',
     'World',
     'barrier',
     'dry_run',
@@ -15,7 +17,9 @@ __all__ = [
     'get_logger',
     'launch',
     'nni_trial',
+    'output_path',
     'train_with_val_dataset',
+    'work_dir',
 ]
 
 import contextlib
@@ -33,6 +37,12 @@ if TYPE_CHECKING:
 
 PATIENCE = datetime.timedelta(hours=2)
 """How long a process waits for the others: LVIS's metrics take the first of them many minutes."""
+
+WORK_DIR = pathlib.Path('work_dirs')
+"""Folder of all runs, relative to the current directory."""
+
+DRY_RUN_DIR = WORK_DIR / 'dry_run'
+"""Folder of the outputs of a dry run, which are not results."""
 
 _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 
@@ -52,6 +62,25 @@ def _flag(name: str) -> bool:
 def dry_run() -> bool:
     """``DRY_RUN``: every stage on a handful of images, written where it is no result."""
     return _flag('DRY_RUN')
+
+
+def work_dir(*names: str) -> pathlib.Path:
+    """Return the folder ``work_dirs/NAMES`` of a run, or ``work_dirs/dry_run/NAMES`` in ``DRY_RUN``.
+
+    It is relative to the current directory, and is not created.
+    """
+    return pathlib.Path(DRY_RUN_DIR if dry_run() else WORK_DIR, *names)
+
+
+def output_path(path: str | os.PathLike, stage: str) -> pathlib.Path:
+    """Return ``path``, or in ``DRY_RUN`` the file ``work_dirs/dry_run/STAGE/NAME`` in its place.
+
+    Args:
+        path: where the result of a full run goes.
+        stage: name of the folder, such as ``prompts``.
+    """
+    path = pathlib.Path(path)
+    return DRY_RUN_DIR / stage / path.name if dry_run() else path
 
 
 def train_with_val_dataset() -> bool:

@@ -189,3 +189,16 @@ def test_importing_changes_nothing() -> None:
     )
     root = str(pathlib.Path(runtime.__file__).parents[1])
     subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'PYTHONPATH': root})
+
+
+@pytest.mark.parametrize(
+    ('value', 'folder', 'file'),
+    [
+        ('', 'work_dirs/prompts/ml', 'data/prompts/vild.pth'),
+        ('True', 'work_dirs/dry_run/prompts/ml', 'work_dirs/dry_run/prompts/vild.pth'),
+    ],
+)
+def test_outputs_of_a_dry_run_have_their_own_folder(monkeypatch, value, folder, file):
+    monkeypatch.setenv('DRY_RUN', value)
+    assert runtime.work_dir('prompts', 'ml').as_posix() == folder
+    assert runtime.output_path('data/prompts/vild.pth', 'prompts').as_posix() == file

@@ -31,8 +31,6 @@ from oadp.data.features.stores import PACKED_SUFFIX, Kind, Record, Store, open_s
 from oadp.data.images import decode_image, read_image
 from oadp.utils import runtime
 
-_DRY_RUN_OUTPUTS = pathlib.Path('work_dirs/dry_run')
-
 
 class _Source:
     """Where the features of one kind are: a folder, or several to look in one after the other.
@@ -86,7 +84,7 @@ class _Source:
         """What may hold another image's record; extraction in ``DRY_RUN`` writes to its own place."""
         yield from self._stores
         for store in self._stores:
-            for path in sorted(_DRY_RUN_OUTPUTS.glob(f'**/{store.path}')):
+            for path in sorted(runtime.DRY_RUN_DIR.glob(f'**/{store.path}')):
                 yield open_store(path, store.kind)
 
 

@@ -116,9 +116,7 @@ def set_fusion(detector: nn.Module, parameters: FusionParameters) -> None:
 
 def _aside(path: pathlib.Path | None) -> pathlib.Path | None:
     """A path that was asked for, or in ``DRY_RUN`` one that is not taken for a result."""
-    if path is None or not runtime.dry_run():
-        return path
-    return pathlib.Path('work_dirs/dry_run/test', path.name)
+    return None if path is None else runtime.output_path(path, 'test')
 
 
 def metrics_file(checkpoint: pathlib.Path) -> pathlib.Path:
@@ -129,12 +127,11 @@ def metrics_file(checkpoint: pathlib.Path) -> pathlib.Path:
     """
     folder = pathlib.Path(os.path.abspath(checkpoint)).parent
     try:
-        name = folder.relative_to(pathlib.Path('work_dirs').absolute())
+        name = folder.relative_to(runtime.WORK_DIR.absolute())
     except ValueError:
         name = pathlib.Path(folder.name)
-    root = 'work_dirs'
-    if runtime.dry_run() and name.parts[:1] != ('dry_run',):
-        root = 'work_dirs/dry_run'
+    is_of_dry_run = name.parts[:1] == (runtime.DRY_RUN_DIR.name,)
+    root = runtime.WORK_DIR if is_of_dry_run else runtime.work_dir()
     return root / name / f'{checkpoint.stem}.metrics.json'
 
 
