@@ -12,6 +12,7 @@ DATASETS = ('coco', 'lvis')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments."""
     parser = ArgumentParser(
         prog='python -m oadp.build_annotations',
         description='Split COCO and LVIS annotations into base and novel classes: writes *.48.json, *.65.json, '
@@ -35,8 +36,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=pathlib.Path,
         nargs='+',
         metavar='FILE',
-        help='split these files instead: STEM.json to STEM.BASES.json, STEM.ALL.json and STEM.ALL.min.json, '
-        'where BASES and ALL are numbers of categories',
+        help='split these files instead, STEM.json to STEM.BASES.json, STEM.ALL.json and '
+        'STEM.ALL.min.json, where BASES and ALL are numbers of categories',
     )
     parser.add_argument(
         '--categories',
@@ -50,9 +51,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     if (args.annotations is None) != (args.categories is None):
-        parser.error('--annotations and --categories go together')
+        parser.error('--annotations and --categories need each other')
     if args.out_dir is not None and args.annotations is None:
-        parser.error('--out-dir goes with --annotations')
+        parser.error('--out-dir needs --annotations')
     return args
 
 

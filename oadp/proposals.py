@@ -193,6 +193,7 @@ def _test_pipeline(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Parse the arguments and write the proposals."""
     parser = ArgumentParser(
         prog='python -m oadp.proposals',
         description='Write the proposals of a detector for the images of an annotation file: a '
@@ -202,9 +203,14 @@ def main(arguments: list[str] | None = None) -> None:
     add_config_arguments(parser)
     parser.add_argument('checkpoint', type=pathlib.Path, help="the detector's weights")
     parser.add_argument(
-        '--annotations', type=pathlib.Path, required=True, help='COCO-format; its images are used'
+        '--annotations',
+        type=pathlib.Path,
+        required=True,
+        help="file in COCO's format whose images are used",
     )
-    parser.add_argument('--out', type=pathlib.Path, required=True, help='the list, a .pkl file')
+    parser.add_argument(
+        '--out', type=pathlib.Path, required=True, help='the list to write, a .pkl file'
+    )
     parser.add_argument(
         '--images',
         type=pathlib.Path,

@@ -147,8 +147,11 @@ def test_images_whose_drawing_is_out_of_the_ordinary(thin, tmp_path):
 @pytest.mark.parametrize(
     ('error', 'sentence'),
     [
-        (RuntimeError('CUDA out of memory. Tried to allocate 9 GiB'), 'too little memory'),
-        (MemoryError(), 'too little memory'),
+        (
+            RuntimeError('CUDA out of memory. Tried to allocate 9 GiB'),
+            'out of memory for this image',
+        ),
+        (MemoryError(), 'out of memory for this image'),
         (OSError(28, 'No space left on device'), 'No space left'),
         (KeyError('x'), "KeyError('x')"),
     ],

@@ -1,8 +1,8 @@
-"""Writing a file so that under its name it is whole, or what was there before.
+"""Atomic writes: a file has its old content or the complete new one.
 
-A temporary file is beside the file that it becomes, as renaming is atomic within a file system alone.
-Its name holds the machine and the process that write it and not the name of the file: so it is never
-too long, and what a killed process left is recognised by the next one that writes to the folder.
+The temporary file is in the folder of the final file, as renaming is atomic only within a file system.
+Its name contains the machine and the process that write it, but not the name of the file: it is never
+too long, and the next process that writes to the folder recognizes the file of a killed process.
 """
 
 __all__ = ['atomic_symlink', 'atomic_write', 'remove_leftovers']
@@ -24,18 +24,18 @@ _ABANDONED_AFTER = 24 * 3600  # seconds without a change, of a file of another m
 _TEMPORARY = re.compile(r'\.(?P<machine>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{16}\.oadp-tmp')
 
 _cleaned: set[str] = set()
-"""Folders that this process has looked through; a folder of features has 118,287 files."""
+"""Folders that this process has scanned; each is scanned once, as it may hold 118,287 files."""
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Give a temporary path to write to, whose file gets its name at the end of the block.
+    """Yield a temporary path to write to; at the end of the block the file is renamed to ``path``.
 
-    The temporary file is created empty, exclusively, and synced to the disk before it is renamed.
-    After an error it is removed, and the file is as it was.
+    The temporary file is created empty and exclusively, and synced to the disk before it is renamed.
+    After an error it is removed, and an existing file keeps its content.
 
     Args:
-        path: the file; its folder is made.
+        path: the file to write; its folder is created.
 
     >>> with atomic_write('work_dirs/NAME/metrics.json') as temporary:  # doctest: +SKIP
     ...     temporary.write_text('{}')
@@ -47,7 +47,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         _cleaned.add(key)
         remove_leftovers(folder)
     temporary = _temporary_path(folder)
-    # Exclusively: a link that somebody put there is not followed.
+    # Exclusively: do not follow a link that another user created.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         with naming_full_disk(path):
@@ -59,7 +59,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def atomic_symlink(path: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Let ``path`` be a symbolic link to ``target``, in place of what it was."""
+    """Replace ``path`` by a symbolic link to ``target``."""
     path = pathlib.Path(path)
     temporary = _temporary_path(path.parent)
     try:
@@ -70,16 +70,18 @@ def atomic_symlink(path: str | os.PathLike, target: str | os.PathLike) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
-    """Remove the temporary files in a folder whose process is gone.
+    """Remove the temporary files in a folder that no running process writes.
 
-    Of another machine, or of a process whose number is in use, those are that have not changed for a
-    day.
+    Files of another machine, or with the number of a running process, are removed if they have not
+    changed for a day.
     """
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with contextlib.suppress(FileNotFoundError), os.scandir(os.fspath(folder)) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
             if match and _is_abandoned(entry, match['machine'], int(match['pid'])):
-                with contextlib.suppress(OSError):  # another process removed it, or it is not ours
+                with contextlib.suppress(
+                    OSError
+                ):  # another process removed it, or another user owns it
                     os.unlink(entry.path)
 
 
@@ -89,7 +91,7 @@ def _temporary_path(folder: pathlib.Path) -> pathlib.Path:
 
 @functools.cache
 def _machine() -> str:
-    """Eight digits for what process numbers are unique in: a machine, or a container on it."""
+    """Return eight digits that identify where process numbers are unique: a machine or a container."""
     with contextlib.suppress(OSError):
         return _digest(f'{socket.gethostname()} {os.readlink("/proc/self/ns/pid")}')
     return _digest(socket.gethostname())
@@ -104,10 +106,10 @@ def _is_abandoned(entry: os.DirEntry, machine: str, pid: int) -> bool:
         if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_AFTER:
             return True
         if machine == _machine():
-            os.kill(pid, 0)  # asks whether the process is there
+            os.kill(pid, 0)  # only checks whether the process exists
     except ProcessLookupError:
         return True
-    except OSError:  # the file is gone, or the process is another user's
+    except OSError:  # the file does not exist, or another user owns the process
         pass
     return False
 

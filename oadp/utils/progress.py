@@ -1,4 +1,4 @@
-"""How far a long job is: a bar on a terminal, a log line now and then elsewhere."""
+"""Show the progress of a long job: a bar on a terminal, log lines elsewhere."""
 
 __all__ = ['Progress']
 
@@ -12,14 +12,14 @@ from oadp.utils import runtime
 
 
 class Progress:
-    """Counts what is done. Use it as a context manager.
+    """Progress of a job, a context manager.
 
     Args:
-        total: how much there is to do.
-        label: what is being done.
-        unit: what is counted, in the plural.
-        interval: seconds between log lines, where there is no terminal.
-        enabled: False for processes other than the first.
+        total: number of items.
+        label: name of the job.
+        unit: the items, in the plural.
+        interval: seconds between log lines, without a terminal.
+        enabled: False in processes other than the first one.
 
     >>> with Progress(3, 'encode', 'texts') as progress:
     ...     progress.update(3, loss=0.5)
@@ -55,7 +55,7 @@ class Progress:
             self._log()
 
     def update(self, n: int = 1, **figures: float) -> None:
-        """Count ``n`` more; ``figures`` such as the loss are shown beside the count."""
+        """Add ``n`` to the count; ``figures``, such as the loss, are shown next to it."""
         self._done += n
         if figures:
             self._figures = ''.join(f', {k} {v:.4g}' for k, v in figures.items())

@@ -47,11 +47,11 @@ def test_a_users_own(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     'content, message',
     [
-        ('{', 'not a JSON file'),
+        ('{', 'expected a JSON file'),
         ('[]', 'expected an object'),
         ('{"bases": ["a"]}', 'expected an object'),
         ('{"bases": "ab", "novels": []}', 'expected an object'),
-        ('{"bases": [], "novels": ["a"]}', 'no base class'),
+        ('{"bases": [], "novels": ["a"]}', 'at least one base class'),
         ('{"bases": ["a", "b"], "novels": ["b"]}', "'b' is listed 2 times"),
         ('{"bases": ["a", " "], "novels": [3]}', "' ' is not a non-empty.*; 3 is not"),
         ('{"bases": [["a"]], "novels": []}', 'is not a non-empty string'),

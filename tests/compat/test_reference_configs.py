@@ -32,7 +32,7 @@ def test_access_layer(wrapped: bool):
     assert dataset['pipeline'][1]['default'] == expected
     inner = '.dataset' if wrapped else ''
     assert line.startswith(f'.trainer.dataloader.dataset{inner}.pipeline[1].default: ')
-    assert "type='PthAccessLayer', readonly=True is left out" in line
+    assert "type='PthAccessLayer', readonly=True is ignored" in line
     assert "val_task_name='val2017'" in line
     assert translate_config(config) == []
 
@@ -66,7 +66,7 @@ def test_on_loading(tmp_path, monkeypatch):
     lines: list[str] = []
     logger = logging.Logger('loading')
     monkeypatch.setattr(logger, 'warning', lambda text, *args: lines.append(text % args))
-    monkeypatch.setattr('oadp.config.runtime.get_logger', lambda: logger)
+    monkeypatch.setattr('oadp.utils.config.runtime.get_logger', lambda: logger)
     file = tmp_path / 'objects.py'
     file.write_text(
         "train = dict(dataloader=dict(dataset=dict(type='LVISDataset', annFile='a')))\n"
@@ -79,8 +79,8 @@ def test_on_loading(tmp_path, monkeypatch):
     )
     first, second = lines
     assert first.startswith(f'{file}: .train.dataloader.dataset.type')
-    assert "'LVISDataset' is written 'LVIS'" in first
-    assert "'COCODataset' is written 'COCO'" in second
+    assert "'LVISDataset' is read as 'LVIS'" in first
+    assert "'COCODataset' is read as 'COCO'" in second
 
 
 def test_of_mmdet_s_own_config():

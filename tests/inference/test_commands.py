@@ -31,7 +31,7 @@ def test_detect(thin, exported, tmp_path):
         (detect, ['c.py', 'c.pth'], 'an IMAGE is missing'),
         (detect, ['x.onnx', 'a.jpg', '--override', '.a:1'], '--override changes a config'),
         (web, ['c.py'], 'CHECKPOINT is missing'),
-        (web, ['x.onnx', 'c.pth'], 'c.pth: an .onnx file stands in place of'),
+        (web, ['x.onnx', 'c.pth'], 'c.pth: an .onnx file replaces CONFIG'),
         (web, ['x.onnx', '--override', '.a:1'], '--override changes a config'),
     ],
 )

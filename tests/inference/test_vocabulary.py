@@ -67,7 +67,7 @@ def test_read_names(tmp_path):
     file = tmp_path / 'words.txt'
     file.write_bytes('\ufeffcafé\n\n  bow, of a ship \r\nmug'.encode())
     assert read_names(file) == ['café', 'bow, of a ship', 'mug']
-    with pytest.raises(FileNotFoundError, match='a name a line'):
+    with pytest.raises(FileNotFoundError, match='one name per line'):
         read_names(tmp_path / 'none.txt')
     file.write_bytes(b'\xff\xd8\xff\xe0')
     with pytest.raises(ValueError, match='UTF-8'):
@@ -108,7 +108,7 @@ def test_one_word_many_times_takes_no_time():
     start = time.process_time()
     assert clean_names(parse_names('mug,' * 50_000), warnings.append) == ['mug']
     assert time.process_time() - start < 2
-    assert warnings == ["'mug' is given twice: the first one counts"]
+    assert warnings == ["'mug' is given twice: the first one is used"]
 
 
 WORDS = st.text(st.characters(codec='utf-8', exclude_characters=',;，、；﹐﹑﹔､،؛'), min_size=1)

@@ -7,7 +7,7 @@ __all__ = ['feature_sources', 'probe_files', 'split_config', 'to_json', 'to_tabl
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import rich.table
 from rich.console import Console
@@ -31,7 +31,7 @@ def probe_files(
     checkpoint: pathlib.Path | None,
     out: pathlib.Path,
     *,
-    split: str = 'val',
+    split: Literal['train', 'val'] = 'val',
     annotations: str | None = None,
     prompts: str | None = None,
     num_images: int | None = None,
@@ -76,12 +76,12 @@ def probe_files(
 
 
 def split_config(config: Mapping[str, Any], split: str, annotations: str | None) -> dict[str, Any]:
-    """Return the plain config with the validation dataset showing the images of a split.
+    """Return the plain config, with the images of a split as the validation dataset.
 
     Args:
-        config: a whole loaded config.
+        config: a loaded config.
         split: ``val`` or ``train``.
-        annotations: in place of the config's file.
+        annotations: annotation file that replaces the config's.
     """
     plain = to_plain(config)
     dataset = plain['validator']['dataloader']['dataset']
@@ -100,8 +100,8 @@ def _feature_dataset(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
     return dataset
 
 
-def feature_sources(config: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """Return where the config's CLIP features of a split are, by kind; empty where it has none."""
+def feature_sources(config: Mapping[str, Any], split: Literal['train', 'val']) -> Mapping[Any, Any]:
+    """Return the locations of the config's CLIP features of a split by kind; empty if it has none."""
     pipeline = _feature_dataset(config['trainer']['dataloader']['dataset'])['pipeline']
     for step in pipeline:
         if step['type'] == 'LoadCLIPFeatures':
@@ -110,8 +110,8 @@ def feature_sources(config: Mapping[str, Any], split: str) -> dict[str, Any]:
     return {}
 
 
-def open_truth(config: Mapping[str, Any], number: int | None) -> 'GroundTruth':
-    """Open the annotations, of the first images alone where a number is given."""
+def open_truth(config: Mapping[str, Any], number: int | None) -> GroundTruth:
+    """Load the annotations, of the first images if a number is given."""
     truth = GroundTruth.from_config(config)
     number = DRY_RUN_IMAGES if runtime.dry_run() else number
     if number is None or number >= len(truth.image_ids):
@@ -120,8 +120,8 @@ def open_truth(config: Mapping[str, Any], number: int | None) -> 'GroundTruth':
 
 
 def probe_checkpoint(
-    config: dict[str, Any], checkpoint: pathlib.Path, truth: 'GroundTruth'
-) -> 'dict[str, Tally]':
+    config: dict[str, Any], checkpoint: pathlib.Path, truth: GroundTruth
+) -> dict[str, Tally]:
     """Probe the heads of a trained detector."""
     dataloader = config['validator']['dataloader']
     dataloader['dataset']['max_images'] = len(truth.image_ids)
@@ -137,7 +137,7 @@ def _percent(value: float | None) -> str:
     return '–' if value is None or value < 0 else f'{100 * value:.1f}'
 
 
-def to_table(tallies: 'Mapping[str, Tally]', categories: 'Categories') -> 'rich.table.Table':
+def to_table(tallies: Mapping[str, Tally], categories: Categories) -> rich.table.Table:
     """Return a row for each tally: accuracy on base and novel classes, by object and by class."""
     table = rich.table.Table(title='zero-shot accuracy on ground-truth boxes (%)')
     table.add_column('', no_wrap=True)
@@ -165,7 +165,7 @@ def to_table(tallies: 'Mapping[str, Tally]', categories: 'Categories') -> 'rich.
     return table
 
 
-def to_json(tallies: 'Mapping[str, Tally]', categories: 'Categories') -> dict[str, Any]:
+def to_json(tallies: Mapping[str, Tally], categories: Categories) -> dict[str, Any]:
     """Return accuracies by tally: ``base``, ``novel``, ``covered``, and ``classes`` by name."""
     bases = categories.num_bases
     return {
