@@ -69,7 +69,7 @@ def warnings_of_loading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     logger = logging.Logger('loading')
     monkeypatch.setattr(logger, 'warning', lambda text, *args: lines.append(text % args))
-    monkeypatch.setattr('oadp.config.runtime.get_logger', lambda **_: logger)
+    monkeypatch.setattr('oadp.utils.config.runtime.get_logger', lambda **_: logger)
     return lines
 
 

@@ -58,7 +58,7 @@ def test_dataset_types(given: str, expected: str | None):
     assert dataset['type'] == (expected or given)
     assert len(lines) == (expected is not None)
     for line in lines:
-        assert line == f'.train.dataloader.dataset.type={given!r} is written {expected!r} here'
+        assert line == f'.train.dataloader.dataset.type={given!r} is read as {expected!r}'
 
 
 def test_on_loading(tmp_path, monkeypatch):
