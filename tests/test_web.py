@@ -116,7 +116,7 @@ def test_large_images_are_refused_before_they_are_decoded(page, tmp_path):
     assert str(tmp_path) not in str(e.value), 'folders of the server are not shown'
 
 
-def test_a_long_screenshot_is_answered_in_a_size_that_jpeg_holds(page, tmp_path):
+def test_long_drawings_are_reduced_to_the_limit_of_jpeg(page, tmp_path):
     PIL.Image.new('RGB', (300, 66_000), 'red').save(tmp_path / 'long.png')
     drawn, _, _ = page.detect(str(tmp_path / 'long.png'), '', 0.9)
     assert drawn.shape == (16_384, 74, 3)

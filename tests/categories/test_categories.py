@@ -36,7 +36,7 @@ def test_order_as_in_the_reference(golden: pathlib.Path, name: str, file: str) -
     assert list(get_categories(name).all_) == names
 
 
-def test_a_users_own(tmp_path: pathlib.Path) -> None:
+def test_category_file(tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'mine.json'
     path.write_text(json.dumps({'bases': ['cat', 'dog'], 'novels': ['fox']}))
     assert get_categories(str(path)) == Categories(bases=('cat', 'dog'), novels=('fox',))

@@ -38,7 +38,7 @@ def copy(bundle, tmp_path) -> pathlib.Path:
     return shutil.copytree(bundle, tmp_path / 'copy')
 
 
-def test_what_is_in_it(thin, bundle):
+def test_content(thin, bundle):
     files = sorted(p.relative_to(bundle).as_posix() for p in bundle.rglob('*') if p.is_file())
     assert files == [
         'LICENSE',
@@ -157,7 +157,7 @@ def test_command_refuses(thin, argv, message):
     assert not pathlib.Path('new').exists()
 
 
-def test_safetensors_that_are_none(thin, tmp_path):
+def test_invalid_safetensors(thin, tmp_path):
     path = tmp_path / 'x.safetensors'
     path.write_bytes(b'none')
     with pytest.raises(ValueError, match='x.safetensors: not a safetensors file'):

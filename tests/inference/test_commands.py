@@ -35,7 +35,7 @@ def test_detect(thin, exported, tmp_path):
         (web, ['x.onnx', '--override', '.a:1'], '--override changes a config'),
     ],
 )
-def test_arguments_that_do_not_go_together(command, argv, message, capsys):
+def test_contradictory_arguments(command, argv, message, capsys):
     with pytest.raises(SystemExit):
         command.parse_args(argv)
     assert message in capsys.readouterr().err

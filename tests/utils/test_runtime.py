@@ -83,7 +83,7 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         (False, True, ['join gloo', 'leave']),
     ],
 )
-def test_who_leaves_the_group(
+def test_when_the_group_is_destroyed(
     monkeypatch: pytest.MonkeyPatch, has_gpu: bool, fails: bool, expected: list[str]
 ) -> None:
     """A process that failed must not wait in NCCL for the others, which wait for it."""
@@ -106,7 +106,7 @@ def test_who_leaves_the_group(
 
 
 @pytest.mark.parametrize(('backend', 'expected'), [('nccl', [3]), ('gloo', None)])
-def test_nccl_waits_on_the_gpu_of_the_process(
+def test_nccl_barrier_uses_the_gpu_of_the_process(
     monkeypatch: pytest.MonkeyPatch, backend: str, expected: list[int] | None
 ) -> None:
     calls: list[list[int] | None] = []
