@@ -16,7 +16,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = ArgumentParser(
         prog='python -m oadp.build_annotations',
         description='Split COCO and LVIS annotations into base and novel classes: writes *.48.json, *.65.json, '
-        '*.866.json, *.1203.json beside their sources. With --annotations and --categories: any file of that format.',
+        '*.866.json, *.1203.json in the folders of their sources. With --annotations and --categories, splits any file of this format.',
     )
     parser.add_argument(
         '--data-root',
@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out-dir',
         type=pathlib.Path,
-        help='where to write these splits (default: beside each file)',
+        help='where to write these splits (default: the folder of each file)',
     )
     args = parser.parse_args(argv)
     if (args.annotations is None) != (args.categories is None):

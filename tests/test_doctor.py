@@ -55,11 +55,11 @@ def test_a_broken_installation(
     'requirement, fault',
     [
         ('pytest>=1', None),
-        ('pytest<1', r'pytest .* is installed, needed is <1'),
+        ('pytest<1', r'pytest .* is installed, expected <1'),
         ('no-such-package', 'no-such-package is not installed'),
         ('no-such-package; python_version < "3"', None),
         ('no-such-package; extra == "web"', None),
-        ('pytest<1; extra == "dev"', r'pytest .* is installed, needed is <1'),
+        ('pytest<1; extra == "dev"', r'pytest .* is installed, expected <1'),
     ],
 )
 def test_requirements(requirement: str, fault: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The arguments of commands that load a detector. Nothing heavy is imported."""
+"""The arguments of commands that load a detector. This module imports nothing heavy, such as torch."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def build_files(
     Args:
         paths: the files.
         categories: name or JSON file of their category set.
-        out_dir: where to write; beside each file by default.
+        out_dir: where to write; the folder of each file by default.
 
     Raises:
         FileNotFoundError: one of the files does not exist.
