@@ -113,7 +113,7 @@ def test_missing_files(world, capsys):
 
 def test_no_files(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r'instances_train2017.json.*lvis_v1_val.json.*"Datasets"'
+        FileNotFoundError, match=r'instances_train2017.json.*lvis_v1_val.json.*docs/preparation.md'
     ):
         main(['--data-root', str(tmp_path)])
     with pytest.raises(FileNotFoundError, match='No such file'):
