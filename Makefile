@@ -9,7 +9,7 @@ help:
 	@echo 'make demo     the method on a laptop, in a quarter to half an hour (SEEDS=3 for means over three runs)'
 	@echo 'make test     run the tests (TESTS="tests/compat -k nms" for some of them)'
 	@echo 'make test-gpu run the tests that need a GPU, which make test leaves out'
-	@echo 'make lint     check style and formatting'
+	@echo 'make lint     check style, formatting and types'
 	@echo 'make clean    remove what tests and tools left; data, weights and .venv stay'
 
 install: export OPS := $(OPS)
@@ -33,6 +33,7 @@ test-gpu: install
 lint: install
 	$(PYTHON_IN_VENV) -m ruff check .
 	$(PYTHON_IN_VENV) -m ruff format --check .
+	$(PYTHON_IN_VENV) -m mypy
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache *.egg-info

@@ -1,6 +1,6 @@
 """Object-Aware Distillation Pyramid for open-vocabulary object detection (CVPR 2023).
 
-``from oadp import Detector`` detects in a picture what it is given the names of.
+``from oadp import Detector`` gives the class that detects the named classes in images.
 """
 
 __all__ = ['Detector', '__version__']
@@ -11,7 +11,7 @@ __version__ = '0.1.0'
 
 
 def __getattr__(name: str) -> Any:
-    # OpenCV comes with the detector, so it is looked up when someone asks for it.
+    # Imported at its first use, as it imports OpenCV.
     if name == 'Detector':
         from oadp.inference.detector import Detector
 

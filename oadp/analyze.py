@@ -1,8 +1,8 @@
-"""Where the average precision of novel classes goes: ``python -m oadp.analyze CONFIG RESULTS``.
+"""Show where the average precision of novel classes is lost: ``oadp.analyze CONFIG RESULTS``.
 
-Each object of the validation images was never proposed, called a base or another novel class,
-poorly localised, missed, outscored or found; a table and a figure say how many of each there are,
-which classes are confused, and what each kind of error costs (docs/analysis.md).
+Each object of the validation images is found, or it is not proposed, classified as a base or another
+novel class, poorly localized, missed or outscored. A table and a figure show how many of each there
+are, which classes are confused, and how much AP each kind of error costs (docs/analysis.md).
 """
 
 __all__ = ['main']
@@ -16,6 +16,7 @@ from oadp.utils.output_names import check_file
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments."""
     parser = ArgumentParser(
         prog='python -m oadp.analyze',
         description=__doc__,
@@ -23,39 +24,45 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     add = parser.add_argument
-    add('results', type=pathlib.Path, help='what oadp.dp.test --out FILE.pkl or FILE.json wrote')
+    add('results', type=pathlib.Path, help='file of oadp.dp.test --out FILE.pkl or FILE.json')
     regions = parser.add_mutually_exclusive_group()
     regions.add_argument(
         '--proposals',
         type=pathlib.Path,
         metavar='FILE.pkl',
-        help='proposals of the validation images, as oadp.proposals writes them, to count objects '
-        'that were never proposed',
+        help='proposals of the validation images (a file of oadp.proposals), to count the objects '
+        'that are not proposed',
     )
     regions.add_argument(
         '--dump',
         type=pathlib.Path,
         metavar='DIR',
-        help='the same from a dump of the score fusion search, whose regions are taken',
+        help='records of the score fusion search, whose regions replace the proposals',
     )
     add(
         '--file-order',
         action='store_true',
         help='the proposals are in the order of the annotation file, not of ascending image ids',
     )
-    add('--confusions', type=int, default=10, metavar='N', help='how many to list; default 10')
+    add(
+        '--confusions',
+        type=int,
+        default=10,
+        metavar='N',
+        help='number of confused classes to list; default 10',
+    )
     add(
         '--out',
         type=pathlib.Path,
         metavar='FILE',
-        help='write the figure (.png, .pdf, .svg) here and all figures beside it as .json; '
-        'default: RESULTS.analysis.png beside the results',
+        help='write the figure (.png, .pdf, .svg) to this file and all numbers to the .json file of '
+        'the same name; default: RESULTS.analysis.png',
     )
     args = parser.parse_args(argv)
     if args.confusions < 1:
         parser.error(f'--confusions {args.confusions}: expected 1 or more')
     if args.file_order and args.proposals is None:
-        parser.error('--file-order is about --proposals, which is not given')
+        parser.error('--file-order needs --proposals')
     if args.out is not None and args.out.suffix not in ('.png', '.pdf', '.svg'):
         parser.error(f'--out {args.out}: expected a file that ends in .png, .pdf or .svg')
     return args

@@ -12,10 +12,11 @@ DATASETS = ('coco', 'lvis')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments."""
     parser = ArgumentParser(
         prog='python -m oadp.build_annotations',
         description='Split COCO and LVIS annotations into base and novel classes: writes *.48.json, *.65.json, '
-        '*.866.json, *.1203.json beside their sources. With --annotations and --categories: any file of that format.',
+        '*.866.json, *.1203.json in the folders of their sources. With --annotations and --categories, splits any file of this format.',
     )
     parser.add_argument(
         '--data-root',
@@ -35,8 +36,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=pathlib.Path,
         nargs='+',
         metavar='FILE',
-        help='split these files instead: STEM.json to STEM.BASES.json, STEM.ALL.json and STEM.ALL.min.json, '
-        'where BASES and ALL are numbers of categories',
+        help='split these files instead, STEM.json to STEM.BASES.json, STEM.ALL.json and '
+        'STEM.ALL.min.json, where BASES and ALL are numbers of categories',
     )
     parser.add_argument(
         '--categories',
@@ -46,13 +47,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out-dir',
         type=pathlib.Path,
-        help='where to write these splits (default: beside each file)',
+        help='where to write these splits (default: the folder of each file)',
     )
     args = parser.parse_args(argv)
     if (args.annotations is None) != (args.categories is None):
-        parser.error('--annotations and --categories go together')
+        parser.error('--annotations and --categories need each other')
     if args.out_dir is not None and args.annotations is None:
-        parser.error('--out-dir goes with --annotations')
+        parser.error('--out-dir needs --annotations')
     return args
 
 

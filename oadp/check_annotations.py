@@ -15,14 +15,15 @@ from oadp.categories import get_categories
 from oadp.data.annotations.checks import Report
 from oadp.data.annotations.file import AnnotationFile
 from oadp.data.annotations.image_files import check_image_files
+from oadp.data.annotations.lists import Need
 from oadp.utils.command import ArgumentParser, run
 
-_FILE_WIDTH = 1000  # characters: in a file or a pipe no line of the table is broken
-_NEEDS = ('annotations', 'any_name', 'box', 'size')
+_FILE_WIDTH = 1000  # characters: lines of the table are not wrapped in a file or a pipe
+_NEEDS: list[Need] = ['annotations', 'any_name', 'box', 'size']
 
 
 def report_table(report: Report) -> rich.table.Table:
-    """Return what a check found as a table, errors first."""
+    """Return the findings of a check as a table, errors first."""
     table = rich.table.Table(title=rich.markup.escape(str(report.path)))
     table.add_column('')
     table.add_column('what', overflow='fold')
@@ -37,10 +38,11 @@ def report_table(report: Report) -> rich.table.Table:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments."""
     parser = ArgumentParser(
         prog='python -m oadp.check_annotations',
-        description="Check an annotation file in COCO's or LVIS's format as every command does "
-        'that reads it, and print what is wrong in it. Exit status: 1 if it has errors.',
+        description="Check an annotation file in COCO's or LVIS's format as all commands that read it "
+        'do, and print its errors. Exit status: 1 if it has errors.',
     )
     add = parser.add_argument
     add('file', type=pathlib.Path, metavar='FILE', help='the annotation file')
@@ -54,9 +56,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--images',
         type=pathlib.Path,
         metavar='DIR',
-        help='folder of the images: check that all are there, and of the sizes that the file says',
+        help='folder of the images: check that they exist and have the sizes in the file',
     )
-    add('--masks', action='store_true', help='check also that each annotation has a mask')
+    add('--masks', action='store_true', help='also check that each annotation has a mask')
     return parser.parse_args(argv)
 
 
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments and print the report; return 1 if the file has errors."""
     args = parse_args(argv)
     categories = None if args.categories is None else get_categories(args.categories)
-    needs = (*_NEEDS, 'mask') if args.masks else _NEEDS
+    needs: list[Need] = [*_NEEDS, 'mask'] if args.masks else _NEEDS
     _, report = AnnotationFile.check(args.file, needs, categories)
     if args.images is not None:
         check_image_files(report.images, args.images, report.errors)

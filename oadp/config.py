@@ -1,4 +1,4 @@
-"""The public names of config files, for user code: see :mod:`oadp.utils.config`."""
+"""Load and write configs in user code; see :mod:`oadp.utils.config`."""
 
 from oadp.utils.config import dump_config, load_config, to_plain
 

@@ -22,30 +22,34 @@ from oadp.utils.command import ArgumentParser, run
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments."""
     parser = ArgumentParser(
         prog='python -m oadp.detect',
-        description='Detect what you name, in pictures of your own. Needs the prompt files of CONFIG, '
-        'not its data. Writes a picture for each picture, and detections.json (COCO results with '
-        'names). DRY_RUN=True takes two pictures and writes under work_dirs/dry_run/.',
+        description='Detect the given names in images. Needs the prompt files of CONFIG, but no '
+        'dataset. Writes a drawing of each image, and detections.json (COCO results with names). '
+        'DRY_RUN=True takes two images and writes to work_dirs/dry_run/detect.',
     )
     add_detector_arguments(parser)
     parser.add_argument(
-        'images', nargs='*', metavar='IMAGE', help='picture, folder of pictures, or pattern'
+        'images', nargs='*', metavar='IMAGE', help='image, folder of images, or pattern'
     )
     words = parser.add_mutually_exclusive_group()
     words.add_argument(
         '--vocabulary',
         metavar='WORDS',
-        help='what to detect, such as "red kite, mug" (default: the classes of CONFIG)',
+        help='names to detect, such as "red kite, mug" (default: the classes of CONFIG)',
     )
     words.add_argument(
-        '--vocabulary-file', type=pathlib.Path, metavar='FILE', help='the same, a name a line'
+        '--vocabulary-file', type=pathlib.Path, metavar='FILE', help='file of names, one per line'
     )
     parser.add_argument(
-        '--score-threshold', type=_fraction, default=0.3, help='(default: %(default)s)'
+        '--score-threshold',
+        type=_fraction,
+        default=0.3,
+        help='keep detections that score higher (default: %(default)s)',
     )
     parser.add_argument(
-        '--max-detections', type=_positive, default=100, help='a picture (default: %(default)s)'
+        '--max-detections', type=_positive, default=100, help='per image (default: %(default)s)'
     )
     parser.add_argument(
         '--output',
@@ -54,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='DIR',
         help='(default: %(default)s)',
     )
-    # Intermixed: options may stand among the positional arguments, of which some may be missing.
+    # Intermixed: options may be between the positional arguments, some of which are optional.
     args = parser.parse_intermixed_args(argv)
     if is_exported(args) and args.checkpoint is not None:
         args.images.insert(0, str(args.checkpoint))

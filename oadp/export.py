@@ -1,7 +1,7 @@
-"""Write a detector as one ONNX file that takes any vocabulary.
+"""Write a detector as one ONNX file that accepts any vocabulary.
 
-The words are an input of the graph: what it detects is chosen when it runs. ``Detector.from_onnx``,
-``oadp.detect`` and ``oadp.web`` run it without torch; docs/export.md says how to run it otherwise.
+The embeddings of the names are an input of the graph. ``Detector.from_onnx``, ``oadp.detect`` and
+``oadp.web`` run it without torch; docs/export.md describes the graph for other programs.
 """
 
 __all__ = ['main']
@@ -16,22 +16,26 @@ from oadp.utils.config import add_config_arguments, load_config
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments."""
     parser = ArgumentParser(
         prog='python -m oadp.export',
-        description='Write a detector as one ONNX file that takes any vocabulary, and its prompts '
-        'beside it as NAME.vocabulary.npz. Needs the extra `export`.',
+        description='Write a detector as one ONNX file that accepts any vocabulary, and its prompts '
+        'to NAME.vocabulary.npz in the same folder. Needs the extra `export`.',
     )
     add_config_arguments(parser)
     parser.add_argument('checkpoint', type=pathlib.Path, help='weights of a detector of CONFIG')
     parser.add_argument('out', type=_onnx_path, metavar='OUT.onnx', help='the file to write')
     parser.add_argument(
-        '--opset', type=int, default=17, help='of ONNX, at least 16 (default: %(default)s)'
+        '--opset',
+        type=int,
+        default=17,
+        help="version of ONNX's operators, at least 16 (default: %(default)s)",
     )
     parser.add_argument(
         '--fp16',
         action='store_true',
-        help='convolutions and linear layers in half precision: half the size; scores differ by '
-        'some thousandths, and CPUs gain no speed',
+        help='compute convolutions and linear layers in half precision: half the file size; scores '
+        'differ by a few thousandths, and it is not faster on CPUs',
     )
     parser.add_argument(
         '--image-size',
@@ -39,19 +43,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs=2,
         metavar=('LONGER', 'SHORTER'),
         help="sides that images are resized to fit in (default: the config's img_scale); the graph "
-        'itself takes any size',
+        'itself accepts any size',
     )
     parser.add_argument(
         '--text-encoder',
         action='store_true',
-        help="write CLIP's text encoder as well, as NAME.text.onnx and NAME.tokenizer.json, for any "
-        'words without torch',
+        help="also write CLIP's text encoder, to NAME.text.onnx and NAME.tokenizer.json, for new names "
+        'without torch',
     )
     parser.add_argument(
         '--clip',
         type=pathlib.Path,
-        help="weights of the CLIP that taught the detector (default: the config's `clip`, or "
-        "OpenAI's ViT-B/32 where the README puts it)",
+        help="weights of the CLIP that the detector was trained with (default: the config's `clip`, or "
+        "OpenAI's ViT-B/32 under pretrained/)",
     )
     return parser.parse_args(argv)
 

@@ -1,9 +1,9 @@
-"""Name ground-truth boxes without training: ``python -m oadp.probe CONFIG [CHECKPOINT]``.
+"""Classify ground-truth boxes without training: ``python -m oadp.probe CONFIG [CHECKPOINT]``.
 
-Prints how often CLIP's stored features (objects, blocks, image), compared with the prompts of the
-config, name what is there; with a checkpoint also how often each head of the detector does, and
-their fusion. Boxes are given, so this judges names alone: features, prompts, crops, temperatures
-(docs/analysis.md). Writes the accuracies, also of each class, as JSON.
+Prints the accuracy of CLIP's stored features (objects, blocks, image) with the prompts of the config;
+with a checkpoint, also the accuracy of each head of the detector and of their fusion. As the boxes are
+the ground truth, the accuracy depends only on the classification: features, prompts, crops,
+temperatures (docs/analysis.md). Writes the accuracies, also of each class, as JSON.
 """
 
 __all__ = ['main']
@@ -17,6 +17,7 @@ from oadp.utils.config import add_config_arguments, load_config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments."""
     parser = ArgumentParser(
         prog='python -m oadp.probe',
         description=__doc__,
@@ -24,20 +25,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     add = parser.add_argument
-    add('checkpoint', type=pathlib.Path, nargs='?', help='probe the heads of this detector as well')
-    add('--split', choices=('val', 'train'), default='val', help='whose images; default: val')
+    add('checkpoint', type=pathlib.Path, nargs='?', help='also probe the heads of this detector')
+    add(
+        '--split', choices=('val', 'train'), default='val', help='split of the images; default: val'
+    )
     add(
         '--annotations',
         metavar='FILE',
-        help='of the split, with all classes; default: the file of the config, which for train has '
-        'base classes alone',
+        help='annotations of the split with all classes; default: the file of the config, which for '
+        'train has only base classes',
     )
     add(
         '--prompts',
         metavar='FILE',
-        help="compare CLIP's features with these; default: the config's",
+        help="prompt file to compare CLIP's features with; default: the config's",
     )
-    add('--images', type=int, metavar='N', help='the first N images only')
+    add('--images', type=int, metavar='N', help='use only the first N images')
     add(
         '--out', type=pathlib.Path, metavar='FILE.json', help='default: work_dirs/probe/CONFIG.json'
     )
@@ -52,11 +55,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from oadp.dp.evaluation.probe_files import probe_files
 
-    folder = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), 'probe')
     probe_files(
         load_config(args.config, args.override),
         args.checkpoint,
-        args.out or folder / f'{pathlib.Path(args.config).stem}.json',
+        args.out or runtime.work_dir('probe') / f'{args.config.stem}.json',
         split=args.split,
         annotations=args.annotations,
         prompts=args.prompts,

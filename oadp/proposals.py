@@ -20,7 +20,6 @@ from oadp.utils.config import add_config_arguments, load_config, to_plain
 from oadp.utils.output_names import check_file
 
 DRY_RUN_IMAGES = 8
-DRY_RUN_FOLDER = pathlib.Path('work_dirs/dry_run/proposals')
 
 
 def image_folder(config: Mapping[str, Any], annotations: pathlib.Path) -> pathlib.Path:
@@ -67,6 +66,7 @@ def _whole(text: str) -> int:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Parse the arguments and write the proposals."""
     parser = ArgumentParser(
         prog='python -m oadp.proposals',
         description='Write the proposals of a detector for the images of an annotation file: a '
@@ -76,9 +76,14 @@ def main(arguments: list[str] | None = None) -> None:
     add_config_arguments(parser)
     parser.add_argument('checkpoint', type=pathlib.Path, help="the detector's weights")
     parser.add_argument(
-        '--annotations', type=pathlib.Path, required=True, help='COCO-format; its images are used'
+        '--annotations',
+        type=pathlib.Path,
+        required=True,
+        help="file in COCO's format whose images are used",
     )
-    parser.add_argument('--out', type=pathlib.Path, required=True, help='the list, a .pkl file')
+    parser.add_argument(
+        '--out', type=pathlib.Path, required=True, help='the list to write, a .pkl file'
+    )
     parser.add_argument(
         '--images',
         type=pathlib.Path,
@@ -95,10 +100,9 @@ def main(arguments: list[str] | None = None) -> None:
         config = load_config(args.config, args.override)
         folder = args.images or image_folder(config, args.annotations)
         images = ImageList(args.annotations, folder, _test_pipeline(config))
-        out = args.out
         if runtime.dry_run():
             images.images = images.images[:DRY_RUN_IMAGES]
-            out = DRY_RUN_FOLDER / out.name
+        out = runtime.output_path(args.out, 'proposals')
         detector = load_detector(config, args.checkpoint, world.device)
         write_proposals(detector, images, out, world, args.workers)
         runtime.get_logger().info('%s: proposals of %d images', out, len(images))

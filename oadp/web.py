@@ -17,21 +17,23 @@ from oadp.utils.config import load_config
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments."""
     parser = ArgumentParser(
         prog='python -m oadp.web',
-        description='A web page that detects what its visitors name. Needs the prompt files of '
-        'CONFIG, and Gradio (the extra `web`). Works offline.',
+        description='Serve a web page that detects the names that visitors type. Needs the prompt '
+        'files of CONFIG, and Gradio (the extra `web`). Works offline.',
     )
     add_detector_arguments(parser)
     parser.add_argument('--port', type=int, default=7860, help='(default: %(default)s)')
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='address to listen at; 0.0.0.0 lets other machines in (default: %(default)s, this one)',
+        help='address to listen on; 0.0.0.0 for access from other machines (default: %(default)s, only '
+        'this machine)',
     )
     args = parser.parse_intermixed_args(argv)
     if is_exported(args) and args.checkpoint is not None:
-        parser.error(f'{args.checkpoint}: an .onnx file stands in place of CONFIG and CHECKPOINT')
+        parser.error(f'{args.checkpoint}: an .onnx file replaces CONFIG and CHECKPOINT')
     check_detector_arguments(parser, args)
     return args
 

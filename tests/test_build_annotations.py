@@ -84,7 +84,7 @@ def test_custom_set(source, tmp_path):
     assert categories[2]['supercategory'] == 'bird'
 
 
-def test_all_else_is_kept(source, tmp_path):
+def test_other_keys_are_kept(source, tmp_path):
     build(source, CATEGORIES, tmp_path / 'out')
     before = {a['id']: a for a in content(source)['annotations']}
     for a in content(tmp_path / 'out/val.3.json')['annotations']:
@@ -94,7 +94,7 @@ def test_all_else_is_kept(source, tmp_path):
     assert images[1] == {'id': 20, 'file_name': 'é].jpg', 'width': 64, 'height': 48}
 
 
-def test_command_writes_beside_the_file(source, tmp_path):
+def test_command_writes_to_the_folder_of_the_file(source, tmp_path):
     categories = tmp_path / 'categories.json'
     categories.write_text(json.dumps({'bases': ['cat'], 'novels': []}))
     main(['--annotations', str(source), '--categories', str(categories)])
@@ -111,9 +111,9 @@ def test_missing_files(world, capsys):
     assert not any(n.startswith(('instances_val2017', 'lvis_v1_train')) for n in names)
 
 
-def test_nothing_there(tmp_path):
+def test_no_files(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r'instances_train2017.json.*lvis_v1_val.json.*"Datasets"'
+        FileNotFoundError, match=r'instances_train2017.json.*lvis_v1_val.json.*docs/preparation.md'
     ):
         main(['--data-root', str(tmp_path)])
     with pytest.raises(FileNotFoundError, match='No such file'):
@@ -159,7 +159,7 @@ def test_interrupted_write_leaves_nothing(source, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('argv', [['--annotations', 'a.json'], ['--out-dir', 'x']])
-def test_options_that_go_together(argv):
+def test_options_that_need_each_other(argv):
     with pytest.raises(SystemExit):
         main(argv)
 
@@ -178,7 +178,7 @@ def two_splits(source, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('other', ['_annotations.coco.json', '_Annotations.coco.json'])
-def test_sources_that_would_be_one_file(two_splits, tmp_path, other):
+def test_sources_with_the_same_output(two_splits, tmp_path, other):
     (tmp_path / 'valid/_annotations.coco.json').rename(tmp_path / 'valid' / other)
     two_splits[-1] = f'valid/{other}'
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')}
@@ -198,6 +198,6 @@ def test_a_source_is_not_overwritten(two_splits, tmp_path):
         main([*two_splits, '--out-dir', '.'])
 
 
-def test_an_out_dir_that_is_a_file(two_splits, tmp_path):
+def test_out_dir_is_a_file(two_splits, tmp_path):
     with pytest.raises((SystemExit, ValueError), match='--out-dir: .*c.json is not a folder'):
         main([*two_splits, '--out-dir', 'c.json'])

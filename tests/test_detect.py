@@ -1,4 +1,4 @@
-"""The command: pictures out, one file of results, and one bad picture does not stop the others."""
+"""The command: drawings, one file of results, and one bad image does not stop the others."""
 
 import json
 import pathlib
@@ -62,7 +62,7 @@ def test_results_are_coco_s(thin, tmp_path):
     assert len(results) == 25
 
 
-def test_words(thin, tmp_path):
+def test_vocabulary(thin, tmp_path):
     args = [PICTURES[0], '--score-threshold', '0', '--max-detections', '20']
     status, results = run(tmp_path / 'a', *args, '--vocabulary', 'red kite, Mug,mug ,')
     assert status == 0
@@ -93,7 +93,7 @@ def test_masks(thin, tmp_path):
             assert y - 2 <= ys.min() and ys.max() <= y + h + 2
 
 
-def test_one_bad_picture_does_not_stop_the_others(thin, tmp_path, caplog, monkeypatch):
+def test_one_bad_image_does_not_stop_the_others(thin, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(detect._logger, 'propagate', True)
     broken = tmp_path / 'broken.jpg'
     broken.write_text('no picture')
@@ -115,7 +115,7 @@ def test_one_bad_picture_does_not_stop_the_others(thin, tmp_path, caplog, monkey
     assert len(list((tmp_path / 'out').iterdir())) == 3
 
 
-def test_images_whose_drawing_is_out_of_the_ordinary(thin, tmp_path):
+def test_unusual_drawings(thin, tmp_path):
     """A name that holds hardly a suffix more, sides that JPEG cannot hold, a strip, a turned image."""
     pictures = tmp_path / 'in'
     pictures.mkdir()
@@ -147,13 +147,16 @@ def test_images_whose_drawing_is_out_of_the_ordinary(thin, tmp_path):
 @pytest.mark.parametrize(
     ('error', 'sentence'),
     [
-        (RuntimeError('CUDA out of memory. Tried to allocate 9 GiB'), 'too little memory'),
-        (MemoryError(), 'too little memory'),
+        (
+            RuntimeError('CUDA out of memory. Tried to allocate 9 GiB'),
+            'out of memory for this image',
+        ),
+        (MemoryError(), 'out of memory for this image'),
         (OSError(28, 'No space left on device'), 'No space left'),
         (KeyError('x'), "KeyError('x')"),
     ],
 )
-def test_whatever_fails_at_one_image_the_others_are_done(
+def test_an_error_of_one_image_does_not_stop_the_others(
     thin, tmp_path, monkeypatch, error, sentence
 ):
     draw = visualize.draw
@@ -179,7 +182,7 @@ def test_an_output_that_is_a_file(thin, tmp_path):
         main(['none.py', 'none.pth', PICTURES[0], '--output', str(tmp_path / 'out')])
 
 
-def test_no_picture_at_all(thin, tmp_path):
+def test_no_image(thin, tmp_path):
     assert main(['none.py', 'none.pth', 'gone.jpg', '--output', str(tmp_path / 'out')]) == 1
     assert not (tmp_path / 'out').exists()
 
@@ -203,7 +206,7 @@ def test_refuses(thin, tmp_path, args, message):
     assert not (tmp_path / 'out').exists()
 
 
-def test_does_not_write_among_the_pictures(thin, tmp_path):
+def test_output_folder_of_the_images_is_refused(thin, tmp_path):
     photo = tmp_path / 'photo.jpg'
     PIL.Image.new('RGB', (40, 30)).save(photo)
     before = photo.read_bytes()
@@ -212,7 +215,7 @@ def test_does_not_write_among_the_pictures(thin, tmp_path):
     assert photo.read_bytes() == before
 
 
-def test_dry_run_writes_aside(thin, tmp_path, monkeypatch):
+def test_dry_run_has_its_own_folder(thin, tmp_path, monkeypatch):
     pictures = [str(thin / p) for p in sorted(pathlib.Path(FOLDER).iterdir())]
     for name in ('oadp_ov_coco.py', 'oadp_ov_coco.pth', 'data', 'pretrained'):
         (tmp_path / name).symlink_to(thin / name)

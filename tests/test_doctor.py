@@ -16,7 +16,7 @@ def here(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pat
     return tmp_path
 
 
-def test_missing_data_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_data_are_not_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main([]) == 0
     out = capsys.readouterr().out
     assert importlib.metadata.version('mmdet') in out
@@ -26,7 +26,7 @@ def test_missing_data_is_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert 'rows are missing or incomplete' in out
 
 
-def test_what_is_there_needs_no_source(
+def test_present_files_show_no_source(
     here: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = here / 'pretrained' / 'clip' / 'ViT-B-32.pt'
@@ -55,11 +55,11 @@ def test_a_broken_installation(
     'requirement, fault',
     [
         ('pytest>=1', None),
-        ('pytest<1', r'pytest .* is installed, needed is <1'),
+        ('pytest<1', r'pytest .* is installed, expected <1'),
         ('no-such-package', 'no-such-package is not installed'),
         ('no-such-package; python_version < "3"', None),
         ('no-such-package; extra == "web"', None),
-        ('pytest<1; extra == "dev"', r'pytest .* is installed, needed is <1'),
+        ('pytest<1; extra == "dev"', r'pytest .* is installed, expected <1'),
     ],
 )
 def test_requirements(requirement: str, fault: str | None) -> None:

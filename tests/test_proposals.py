@@ -131,7 +131,7 @@ def test_a_dry_run_writes_elsewhere(folder: pathlib.Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(proposals, 'DRY_RUN_IMAGES', 2)
     proposals.main(arguments('dry.pkl'))
     assert not (folder / 'dry.pkl').exists()
-    assert len(read(folder / proposals.DRY_RUN_FOLDER / 'dry.pkl')) == 2
+    assert len(read(folder / 'work_dirs/dry_run/proposals/dry.pkl')) == 2
 
 
 def test_the_config_for_coco_builds_and_names_its_files() -> None:

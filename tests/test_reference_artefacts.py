@@ -76,7 +76,7 @@ def warnings_of_loading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_their_config_is_translated_with_a_warning(here: pathlib.Path, warnings_of_loading):
     load_config('theirs.py')
     (line,) = warnings_of_loading
-    assert "pipeline[2].default: type='PthAccessLayer' is left out here" in line
+    assert "pipeline[2].default: type='PthAccessLayer' is ignored" in line
 
 
 def test_validation_images_of_their_config(here: pathlib.Path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The page: requests keep their words apart, uploads are bounded, and a real browser shows boxes."""
+"""The page: requests have their own names, uploads are limited, and a real browser shows boxes."""
 
 import concurrent.futures
 import json
@@ -48,7 +48,7 @@ def test_answer(page, detector):
     assert drawn.dtype == np.uint8 and drawn.shape[2] == 3
 
 
-def test_words_are_those_of_the_request(page):
+def test_concurrent_requests_have_their_own_names(page):
     words = ['red kite, mug', 'cat\ndog', '', 'bear']
     alone = [page.detect(PICTURE, w, 0.01)[2] for w in words]
     assert {row[0] for row in alone[1]} <= {'cat', 'dog'}
@@ -57,17 +57,17 @@ def test_words_are_those_of_the_request(page):
     assert rows == alone * 2
 
 
-def test_repeated_words_are_warned_of(page, monkeypatch):
+def test_repeated_names_give_a_warning(page, monkeypatch):
     warnings = []
     monkeypatch.setattr(gradio, 'Warning', warnings.append)
     page.detect(PICTURE, 'cat, Cat', 0.5)
-    assert warnings == ["'Cat' is given twice: the first one counts"]
+    assert warnings == ["'Cat' is given twice: the first one is used"]
 
 
 @pytest.mark.parametrize(
     'path, words, message',
     [
-        pytest.param(None, 'mug', 'Give a picture', id='no picture'),
+        pytest.param(None, 'mug', 'Give an image', id='no picture'),
         pytest.param(PICTURE, ',,', 'at least one', id='no words'),
         pytest.param(PICTURE, 'x' * 300, 'more than 200', id='over-long word'),
         pytest.param(PICTURE, ','.join(map(str, range(301))), '301 names', id='too many'),
@@ -96,7 +96,7 @@ def test_paths_of_the_server_are_not_shown(
 
     monkeypatch.setattr(page, '_with_vocabulary', fail)
     monkeypatch.setattr(logging.getLogger('oadp'), 'propagate', True)
-    with pytest.raises(gradio.Error, match='cannot answer that request') as e:
+    with pytest.raises(gradio.Error, match='cannot answer this request') as e:
         page.detect(PICTURE, 'mug', 0.3)
     assert '/' not in str(e.value)
     assert str(getattr(error, 'filename', None) or error) in caplog.text
@@ -105,24 +105,24 @@ def test_paths_of_the_server_are_not_shown(
 
 def test_names_are_counted_before_they_are_cleaned(page, monkeypatch):
     monkeypatch.setattr('oadp.inference.vocabulary.clean_names', None)
-    with pytest.raises(gradio.Error, match='50000 names; this page takes 300'):
+    with pytest.raises(gradio.Error, match='50000 names; this page accepts at most 300'):
         page.detect(PICTURE, 'mug,' * 50_000, 0.3)
 
 
-def test_large_pictures_are_refused_before_they_unfold(page, tmp_path):
+def test_large_images_are_refused_before_they_are_decoded(page, tmp_path):
     PIL.Image.new('1', (10_000, 10_000)).save(tmp_path / 'bomb.png')
     with pytest.raises(gradio.Error, match='bomb.png.*more than') as e:
         page.detect(str(tmp_path / 'bomb.png'), '', 0.3)
     assert str(tmp_path) not in str(e.value), 'folders of the server are not shown'
 
 
-def test_a_long_screenshot_is_answered_in_a_size_that_jpeg_holds(page, tmp_path):
+def test_long_drawings_are_reduced_to_the_limit_of_jpeg(page, tmp_path):
     PIL.Image.new('RGB', (300, 66_000), 'red').save(tmp_path / 'long.png')
     drawn, _, _ = page.detect(str(tmp_path / 'long.png'), '', 0.9)
     assert drawn.shape == (16_384, 74, 3)
 
 
-def test_too_little_memory_is_a_sentence(page, monkeypatch):
+def test_out_of_memory(page, monkeypatch):
     def fail(*_):
         raise RuntimeError(
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Create the virtual environment that everything else runs in. Called by `make install`.
+# Create the virtual environment of the project. Called by `make install`.
 #
-# This script does what pip cannot: it keeps the order that mmcv-full needs. mmcv-full decides while it is built
-# whether it gets compiled ops; without torch it installs as plain Python in seconds, and NMS and RoIAlign then come
+# This script does what pip cannot: it installs in the order that mmcv-full needs. mmcv-full decides while it is built
+# whether its ops are compiled; without torch it installs as plain Python in seconds, and NMS and RoIAlign then come
 # from torchvision (oadp/compat/ops.py). OPS=1 compiles mmcv-full's own ops at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VENV=${VENV:-.venv}
-STAMP=$VENV/.oadp-installed # what was installed: a checksum, and the options that were chosen
+STAMP=$VENV/.oadp-installed # the installed state: a checksum and the chosen options
 
 usage() {
     cat <<'HELP'
@@ -20,7 +20,7 @@ make install [PYTHON=…] [TORCH_INDEX=…] [TORCH=…] [OPS=0|1]
   TORCH        other versions, e.g. "torch==2.9.1 torchvision==0.24.1"
   OPS          1 compiles mmcv-full's ops (6 to 15 minutes on two cores); 0 uses torchvision's
 
-An option that is not given keeps its previous value. Nothing is done if nothing has changed.
+An option that is not given keeps its previous value. If nothing has changed, nothing is installed.
 HELP
 }
 
@@ -72,9 +72,9 @@ pip() {
 install_mmcv() { # $1: 0 without compiled ops, 1 with them
     local hidden status=0
     hidden=$(mktemp -d)
-    # Where torch is already installed, its import is made to fail, so that nothing is compiled.
+    # If torch is already installed, its import is made to fail, so that nothing is compiled.
     [[ $1 == 1 ]] || echo 'raise ModuleNotFoundError("hidden while mmcv-full is built")' >"$hidden/torch.py"
-    # No cache: pip cannot tell wheels with and without ops apart.
+    # No cache: pip cannot distinguish wheels with and without ops.
     PYTHONPATH=$hidden MMCV_WITH_OPS=$1 pip install --force-reinstall --no-deps --no-build-isolation \
         --no-cache-dir "$(pinned mmcv-full)" || status=$?
     rm -r "$hidden"
@@ -93,7 +93,7 @@ install_torch() {
     fi
 }
 
-install_rest() { # everything else, without a change of torch
+install_rest() { # all other packages, without changing torch
     local folder
     folder=$(mktemp -d)
     grep -vE '^(torch|torchvision)==' requirements.txt >"$folder/rest.txt"
@@ -104,7 +104,7 @@ install_rest() { # everything else, without a change of torch
 
 fix_opencv() {
     # mmcv, todd and lvis require opencv-python, whose wheels need the system's libGL. Servers and containers often
-    # lack it; there, the files of the headless build replace those of opencv-python.
+    # lack it; there, the headless build replaces the files of opencv-python.
     "$VENV/bin/python" -c 'import cv2' 2>/dev/null && return
     say 'opencv-python does not load (no libGL): installing its headless build'
     pip install --force-reinstall --no-deps "$(pinned opencv-python | sed 's/python/python-headless/')"

@@ -1,14 +1,14 @@
-"""Search the score fusion's nine numbers with NNI (TPE), on a dump.
+"""Search for the nine parameters of the score fusion with NNI (TPE), on recorded scores.
 
     DUMP=work_dirs/dump python tools/nni_dp_test.py [--config CONFIG] [--max-trials N] [--port 8080]
 
-Needs NNI (pip install nni==3.0) and the folder that DUMP=work_dirs/dump python -m oadp.dp.test wrote.
-Each trial is a run of oadp.dp.test_nni. The web page is on the port while the search runs. When it
-ends, or at Ctrl-C, the best setting is printed and written to work_dirs/NAME/best.json, for
+Needs NNI (pip install nni==3.0) and the folder of DUMP=work_dirs/dump python -m oadp.dp.test. Each
+trial is a run of oadp.dp.test_nni. NNI's web page is available at the port during the search. At its
+end, or after Ctrl-C, the best setting is printed and written to work_dirs/NAME/best.json, for
 python -m oadp.dp.test CONFIG CHECKPOINT --fusion work_dirs/NAME/best.json.
 
-The search sees the labels of the images it is judged on: give --images train, and judge the result
-by python -m oadp.dp.test_nni --images val, for a figure of images that it has not seen.
+The search uses the labels of its images: use --images train, and evaluate the result with
+python -m oadp.dp.test_nni --images val, for a metric on images that the search did not use.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # a checkout need not be installed
+sys.path.insert(0, str(ROOT))  # for a checkout that is not installed
 
 from oadp.categories import get_categories  # noqa: E402
 from oadp.utils import runtime  # noqa: E402
@@ -39,18 +39,20 @@ from oadp.utils.search_arguments import add_search_arguments  # noqa: E402
 POLL_SECONDS = 2
 
 START_SECONDS = 60
-"""For NNI's server to come up."""
+"""Time for NNI's server to start."""
 
-PATIENCE_SECONDS = 300
-"""Without an answer of NNI's, after which the search ends with what is done."""
+ANSWER_SECONDS = 300
+"""Time without an answer of NNI after which the search ends with the finished trials."""
+
 RANDOM_TRIALS = 20
-"""Trials that TPE draws at random before it learns from them (NNI's default); fewer in short searches."""
+"""Random trials before TPE starts (NNI's default); fewer in short searches."""
 
 MOST_FAILURES = 3
-"""Failed trials after which the search is given up, where none has succeeded."""
+"""Number of failed trials after which the search ends if none has succeeded."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments."""
     parser = ArgumentParser(
         prog='tools/nni_dp_test.py',
         description=__doc__,
@@ -62,8 +64,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--override', action=OverrideAction, default={}, metavar='KEY:VALUE')
     parser.add_argument('--max-trials', type=int, default=100, metavar='N')
-    parser.add_argument('--concurrency', type=int, default=1, metavar='N', help='trials at a time')
-    parser.add_argument('--port', type=int, default=8080, help="of NNI's web page")
+    parser.add_argument(
+        '--concurrency', type=int, default=1, metavar='N', help='number of concurrent trials'
+    )
+    parser.add_argument('--port', type=int, default=8080, help="port of NNI's web page")
     add_search_arguments(parser)
     args = parser.parse_args(argv)
     for option in ('max_trials', 'concurrency'):
@@ -73,14 +77,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def check_environment(port: int) -> pathlib.Path:
-    """The dump's folder, after what the search needs apart from it has been found.
+    """Check what the search needs, and return the folder of the recorded scores.
 
     Raises:
-        SystemExit: NNI is not installed, ``DUMP`` is not set, or the port is taken.
+        SystemExit: NNI is not installed, ``DUMP`` is not set, or the port is in use.
     """
     faults = []
     if importlib.util.find_spec('nni') is None:
-        faults.append('NNI is not installed: pip install nni==3.0 (the extra `nni` of setup.py)')
+        faults.append('NNI is not installed: pip install nni==3.0 (the extra `nni`)')
     if (dump_dir := runtime.dump_dir()) is None:
         faults.append('DUMP is not set: DUMP=work_dirs/dump python tools/nni_dp_test.py')
     with socket.socket() as s:
@@ -88,7 +92,7 @@ def check_environment(port: int) -> pathlib.Path:
         try:
             s.bind(('', port))
         except OSError as e:
-            faults.append(f'port {port} cannot be used ({e.strerror}): give another with --port')
+            faults.append(f'port {port} cannot be used ({e.strerror}): choose another with --port')
     if faults:
         raise SystemExit('\n'.join(faults))
     assert dump_dir is not None
@@ -96,7 +100,7 @@ def check_environment(port: int) -> pathlib.Path:
 
 
 def trial_command(args: argparse.Namespace, dump_dir: pathlib.Path) -> str:
-    """Shell command of a trial, in the directory where the search was started."""
+    """Return the shell command of a trial, in the directory where the search was started."""
     words: list[object] = [sys.executable, '-m', 'oadp.dp.test_nni']
     words += [args.name, args.config, dump_dir]
     for option in ('objective', 'images'):
@@ -113,7 +117,7 @@ def trial_command(args: argparse.Namespace, dump_dir: pathlib.Path) -> str:
 
 
 def make_experiment(args: argparse.Namespace, command: str, folder: pathlib.Path) -> Any:
-    """An NNI experiment on this machine that is yet to be started."""
+    """Return an NNI experiment on this machine; it is not started."""
     from nni.experiment import Experiment, launcher
 
     from oadp.dp.fusion.scores import RANGES
@@ -127,7 +131,9 @@ def make_experiment(args: argparse.Namespace, command: str, folder: pathlib.Path
     config.experiment_name = args.name
     config.experiment_working_directory = folder.resolve()
     config.trial_command = command
-    config.trial_code_directory = ROOT / 'tools'  # NNI asks for one; the command goes elsewhere
+    config.trial_code_directory = (
+        ROOT / 'tools'
+    )  # required by NNI; the command changes the directory
     config.search_space = {
         name: dict(_type='uniform', _value=[*bounds]) for name, bounds in RANGES.items()
     }
@@ -143,10 +149,10 @@ def make_experiment(args: argparse.Namespace, command: str, folder: pathlib.Path
 
 @contextlib.contextmanager
 def catch_interrupts() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second one has Python's effect.
+    """Yield an event that Ctrl-C or SIGTERM sets; a second signal has Python's default effect.
 
-    A flag and no exception, since that may come up in a callback that Python or NNI lets nothing out of,
-    and then the search would just go on.
+    An exception could be raised in a callback in which Python or NNI suppresses exceptions, and the
+    search would continue.
     """
     event = threading.Event()
 
@@ -164,10 +170,10 @@ def catch_interrupts() -> Iterator[threading.Event]:
 
 
 def run_experiment(experiment: Any, port: int) -> list[Any]:
-    """Run to the end or to Ctrl-C, and stop it; NNI's ``TrialResult`` of each finished trial.
+    """Run an experiment to its end or until Ctrl-C; return NNI's ``TrialResult`` of finished trials.
 
     Raises:
-        RuntimeError: the first trials failed, or NNI did before any was done.
+        RuntimeError: the first trials failed, or NNI failed before any trial finished.
     """
     with catch_interrupts() as interrupted:
         experiment.start(port)
@@ -186,8 +192,8 @@ def _watch(experiment: Any, interrupted: threading.Event) -> list[Any]:
             status, jobs = experiment.get_status(), experiment.list_trial_jobs()
             found = experiment.export_data()
             answered = time.monotonic()
-        except OSError as e:  # of requests: a busy machine answers late
-            if time.monotonic() - answered < PATIENCE_SECONDS:
+        except OSError as e:  # of requests: a busy machine answers slowly
+            if time.monotonic() - answered < ANSWER_SECONDS:
                 continue
             if not results:
                 raise RuntimeError(f'NNI does not answer: {e}') from e
@@ -210,16 +216,17 @@ def _describe_failure(status: str, failed: list[Any]) -> str:
     if not failed:
         return f'the NNI experiment ended with status {status}; see nni/*/log in its folder'
     log = pathlib.Path(failed[0].logPath.removeprefix('file:')) / 'trial.stderr'
-    tail = log.read_text(errors='replace')[-2000:] if log.is_file() else 'which is not there'
+    tail = log.read_text(errors='replace')[-2000:] if log.is_file() else 'the log does not exist'
     return (
         f'{len(failed)} trials failed and none succeeded; the first one ends with ({log}):\n{tail}'
     )
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the search and write the best setting."""
     args = parse_args(argv)
     dump_dir = check_environment(args.port)
-    work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
+    work_dir = runtime.work_dir(args.name)
     config = load_config(args.config, args.override)
     from oadp.dp.fusion.scores import FusionParameters
     from oadp.dp.fusion.setting import (
@@ -229,7 +236,7 @@ def main(argv: list[str] | None = None) -> None:
         write_json,
     )
 
-    # What is to be beaten, and a test of the inputs before anything is started.
+    # The baseline; also checks the inputs before the search starts.
     default = evaluate_setting(
         *open_search(config, dump_dir, args.images), FusionParameters(), args.objective
     )

@@ -1,8 +1,8 @@
 """The base and novel categories of a dataset.
 
-A category set is data, not code: two name lists in a JSON file. The two that the paper uses stand
-beside this module; a user's own is a file of the same form, given by its path wherever a set's name
-is accepted (configs, commands, Python).
+A category set is two lists of names in a JSON file. The two sets of the paper are in this folder; a
+user's own set is a file of the same format, whose path is accepted wherever the name of a set is
+(configs, commands, Python).
 """
 
 __all__ = ['Categories', 'config_categories', 'get_categories']
@@ -21,7 +21,7 @@ _FOLDER = pathlib.Path(__file__).parent
 
 @dataclasses.dataclass(frozen=True)
 class Categories:
-    """An ordered category set: bases first, then novels. The position of a name is its label.
+    """Ordered category set: base classes first, then novel ones. The index of a name is its label.
 
     Attributes:
         bases: names of the classes with box annotations in training.
@@ -36,7 +36,7 @@ class Categories:
     novels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        faults = [] if self.bases else ['there is no base class']
+        faults = [] if self.bases else ['expected at least one base class, found none']
         faults += [
             f'{name!r} is not a non-empty string'
             for name in self.all_
@@ -49,18 +49,22 @@ class Categories:
 
     @property
     def all_(self) -> tuple[str, ...]:
+        """Names of all classes, in the order of their labels."""
         return self.bases + self.novels
 
     @property
     def num_bases(self) -> int:
+        """Number of base classes."""
         return len(self.bases)
 
     @property
     def num_novels(self) -> int:
+        """Number of novel classes."""
         return len(self.novels)
 
     @property
     def num_all(self) -> int:
+        """Number of base and novel classes."""
         return self.num_bases + self.num_novels
 
 
@@ -72,8 +76,8 @@ def get_categories(name: str) -> Categories:
             JSON file ``{"bases": [names], "novels": [names]}``.
 
     Raises:
-        ValueError: unknown name, or a file that does not hold two name lists.
-        FileNotFoundError: a path ending in ``.json`` where no file is.
+        ValueError: the name is unknown, or the file does not contain two lists of names.
+        FileNotFoundError: the JSON file does not exist.
     """
     built_in = sorted(p.stem for p in _FOLDER.glob('*.json'))
     if name in built_in:
@@ -85,7 +89,7 @@ def get_categories(name: str) -> Categories:
         raise FileNotFoundError(
             f'{path}: no such category file; expected a JSON of {{"bases": [...], "novels": [...]}}'
         )
-    # Not cached: a user's file may change while a notebook is open.
+    # Not cached: the file may change while the process runs, for example in a notebook.
     return _read(path)
 
 

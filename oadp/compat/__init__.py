@@ -1,10 +1,10 @@
-"""Adapters between mmcv 1.x, mmdet 2.x, lvis, CLIP and the torch and NumPy of today.
+"""Adapters between mmcv 1.x, mmdet 2.x, lvis, CLIP and current versions of torch and NumPy.
 
-Those packages are no longer maintained, and a detector of their time is what users of this project
-plug into. Each adapter is one small function that says what breaks without it. Nothing happens at
-import: ``oadp.dp`` calls ``install()`` before it imports mmdet, ``oadp.clip.weights`` calls
-``prepare_clip()`` before it imports clip. On the stack of the paper's authors (torch 1.12, mmcv-full
-1.7.0, mmdet 2.25) the adapters find nothing to do.
+Those packages are no longer maintained, but OADP is a plugin for them. Each adapter is one small
+function whose docstring says what fails without it. Importing this package has no effect: ``oadp.dp``
+calls ``install()`` before it imports mmdet, and ``oadp.clip.weights`` calls ``prepare_clip()`` before it
+imports clip. On the stack of the paper's authors (torch 1.12, mmcv-full 1.7.0, mmdet 2.25) the adapters
+change nothing.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What has to be in place before mmcv, mmdet, lvis or clip are imported, and putting it there."""
+"""Adapt mmcv, mmdet, lvis and clip to current versions of their dependencies, before their import."""
 
 __all__ = ['install', 'ops_in_use', 'prepare_clip', 'quiet_imports']
 
@@ -17,17 +17,17 @@ from typing import Any, Literal
 import numpy as np
 
 _IRRELEVANT = (
-    # mmcv 1.x announces a version 2 that this project does not use.
+    # mmcv 1.x announces version 2, which this project does not use.
     ('On January 1, 2023, MMCV will release v2.0.0', UserWarning),
-    # todd 0.3 imports timm by an older path that still works.
+    # todd 0.3 imports timm by a deprecated path that still works.
     ('Importing from timm.models.layers is deprecated', FutureWarning),
     # setuptools is pinned below 70 for the packages that import pkg_resources.
     ('pkg_resources is deprecated as an API', (DeprecationWarning, UserWarning)),
 )
-"""Messages at import that a user can do nothing about, and their categories."""
+"""Messages at import that users cannot act on, and their categories."""
 
 _NO_CUDA_RUNTIME = 'No CUDA runtime is found'
-"""torch's module for compiling extensions, which mmcv imports, says so on machines without a GPU."""
+"""Message of ``torch.utils.cpp_extension``, which mmcv imports, on machines without a GPU."""
 
 _WITHOUT_ALIASES = (
     'lvis.eval',  # np.float
@@ -35,19 +35,19 @@ _WITHOUT_ALIASES = (
     'mmdet.datasets.openimages',  # np.int
     'mmdet.core.bbox.samplers.iou_balanced_neg_sampler',  # np.int
 )
-"""Modules that use aliases which NumPy 1.24 dropped."""
+"""Modules that use aliases which NumPy 1.24 removed."""
 
 
 _EVALUATED_BY_TODD = ('CPU', 'CUDA', 'DRY_RUN', 'MPS', 'TRAIN_WITH_VAL_DATASET')
-"""Environment variables that todd runs through ``eval`` at import, failing unless that gives a bool."""
+"""Environment variables that todd evaluates with ``eval`` at import; other values than bools fail."""
 
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Import third-party packages without their known irrelevant messages.
+    """Suppress the known irrelevant messages of third-party packages while they are imported.
 
-    Inside of the block the environment lacks what todd would evaluate: it would fail on
-    ``DRY_RUN=1``, and run any other text as code. Nothing here reads todd's copy of these variables.
+    Within the block, the environment variables that todd evaluates are removed: todd would fail on
+    ``DRY_RUN=1`` and run other text as code. OADP does not use todd's copies of these variables.
     """
 
     def is_relevant(record: logging.LogRecord) -> bool:
@@ -69,11 +69,11 @@ def quiet_imports() -> Iterator[None]:
 
 @functools.cache
 def install() -> None:
-    """Put every adapter in place that mmcv, mmdet, lvis and todd need. Further calls do nothing.
+    """Install all adapters that mmcv, mmdet, lvis and todd need. Further calls do nothing.
 
     Raises:
-        ImportError: mmcv, mmdet or lvis are missing, or mmcv-full's ops were compiled for another
-            torch.
+        ImportError: mmcv, mmdet or lvis is not installed, or mmcv-full's ops were compiled for
+            another version of torch.
     """
     with quiet_imports():
         _adapt_mmcv_ops()
@@ -82,13 +82,13 @@ def install() -> None:
         _adapt_half_precision()
         _adapt_numpy_aliases()
         prepare_clip()
-        importlib.import_module('todd')  # here, so that what it says at import is quiet too
+        importlib.import_module('todd')  # here, so that its messages are suppressed, too
 
 
 def _adapt_mmcv_ops() -> None:
-    """Stand in for ``mmcv._ext`` where mmcv-full was installed without compiling.
+    """Replace ``mmcv._ext`` if mmcv-full was installed without compiled ops.
 
-    ``mmcv.ops``, which mmdet imports, asks for the extension at import.
+    ``mmcv.ops``, which mmdet imports, needs the extension at import.
     """
     import mmcv
 
@@ -107,12 +107,12 @@ def _adapt_mmcv_ops() -> None:
     except ImportError as e:
         raise ImportError(
             f"mmcv-full's compiled ops do not load with torch {torch.__version__}: {e}. They were "
-            'compiled for another; run make install OPS=1 again, or make install to do without'
+            'compiled for another version; run make install OPS=1 again, or make install OPS=0'
         ) from e
 
 
 def ops_in_use() -> Literal['torchvision', 'mmcv-full']:
-    """Whose NMS and RoIAlign ``mmcv.ops`` uses. Puts the adapters in place first."""
+    """Return the package whose NMS and RoIAlign ``mmcv.ops`` uses. Installs the adapters first."""
     install()
     return (
         'torchvision' if sys.modules['mmcv._ext'].__name__ == f'{__package__}.ops' else 'mmcv-full'
@@ -120,10 +120,10 @@ def ops_in_use() -> Literal['torchvision', 'mmcv-full']:
 
 
 def _adapt_checkpoint_loading() -> None:
-    """Have ``mmcv.runner.load_checkpoint`` read local files by ``load_tensors``.
+    """Make ``mmcv.runner.load_checkpoint`` read local files with ``load_tensors``.
 
-    mmcv passes no ``weights_only``: since torch 2.6 that refuses checkpoints with NumPy values in
-    their ``meta``; before, it ran whatever code a file names.
+    mmcv does not pass ``weights_only``: torch 2.6 and later then refuse checkpoints with NumPy values
+    in their ``meta``, and earlier versions run the code that a file names.
     """
     from mmcv.runner import CheckpointLoader
 
@@ -143,9 +143,9 @@ def _adapt_parallel() -> None:
 
 
 def _adapt_half_precision() -> None:
-    """Have mmcv take autocast and the loss scaler from where torch has them now.
+    """Make mmcv use autocast and the loss scaler of ``torch.amp``.
 
-    Where mmcv takes them, under ``torch.cuda.amp``, torch warns since 2.4 that they will go.
+    mmcv uses those of ``torch.cuda.amp``, which are deprecated since torch 2.4.
     """
     import torch
     from mmcv.runner import fp16_utils
@@ -158,9 +158,9 @@ def _adapt_half_precision() -> None:
 
 
 class _NumpyWithAliases(types.ModuleType):
-    """NumPy as some modules still expect it: ``np.float`` is ``float``, and so on.
+    """NumPy with its former aliases: ``np.float`` is ``float``, and so on.
 
-    Given to those modules alone: everybody else keeps NumPy as it is.
+    Only the modules that need the aliases get it; all others keep NumPy itself.
     """
 
     float = float
@@ -176,14 +176,14 @@ def _adapt_numpy_aliases() -> None:
         return
     numpy = _NumpyWithAliases('numpy')
     for name in _WITHOUT_ALIASES:
-        importlib.import_module(name).np = numpy
+        setattr(importlib.import_module(name), 'np', numpy)  # noqa: B010  a module has no such attribute for mypy
 
 
 def prepare_clip() -> None:
-    """Make ``from pkg_resources import packaging``, the first thing clip does, work.
+    """Make ``from pkg_resources import packaging`` work, which clip runs at import.
 
-    setuptools 70 dropped that name, setuptools 82 the whole module. Where the module is gone, one
-    with only that name is put in place.
+    setuptools 70 removed that name, and setuptools 82 the whole module. If the module does not exist,
+    a module with only that name is registered.
     """
     import packaging
     import packaging.version  # clip reads packaging.version without importing it
@@ -192,7 +192,7 @@ def prepare_clip() -> None:
         try:
             import pkg_resources
         except ImportError:
-            pkg_resources = types.ModuleType('pkg_resources', 'only what clip imports')
+            pkg_resources = types.ModuleType('pkg_resources', 'Only the name that clip imports.')
             sys.modules['pkg_resources'] = pkg_resources
     if not hasattr(pkg_resources, 'packaging'):
         pkg_resources.packaging = packaging

@@ -1,4 +1,4 @@
-"""Several processes: what mmcv's wrappers need to run on the torch of today, and on the CPU."""
+"""Adapt mmcv's data-parallel wrappers to current torch and to the CPU."""
 
 __all__ = ['adapt_parallel', 'sync_bn_to_bn', 'wrap_distributed']
 
@@ -11,12 +11,11 @@ from torch import nn
 
 
 def adapt_parallel() -> None:
-    """Mend mmcv's data-parallel wrappers for torch 2.1 and later.
+    """Adapt mmcv's data-parallel wrappers to torch 2.1 and later.
 
-    - ``MMDistributedDataParallel._run_ddp_forward`` reads an attribute that torch 2.1 dropped,
-      together with the experiment that it switched on. Older torch sets it on each instance, which
-      goes before this default of the class.
-    - mmcv asks torch for a copy stream by the number of a GPU, where torch now takes a device.
+    - ``MMDistributedDataParallel._run_ddp_forward`` reads an attribute that torch 2.1
+      removed. Older torch sets it on each instance, which takes precedence over this class attribute.
+    - mmcv passes the index of a GPU to torch to get a copy stream; torch now expects a device.
     """
     import mmcv.parallel._functions as functions
     from mmcv.parallel import MMDistributedDataParallel
@@ -27,20 +26,20 @@ def adapt_parallel() -> None:
 
 @functools.cache
 def _copy_stream(index: int) -> torch.cuda.Stream:
-    """The stream on which a GPU's batches are copied from the host."""
+    """Return the stream on which batches are copied from the host to a GPU."""
     return torch.cuda.Stream(index)
 
 
 @functools.cache
 def _cpu_wrapper() -> type:
-    """The class is made at its first use, so that importing this module does not import mmcv."""
+    """Return the wrapper class; created at first use, as importing this module must not import mmcv."""
     from mmcv.parallel import MMDistributedDataParallel
     from mmcv.parallel.scatter_gather import scatter_kwargs
 
     class CPUDistributedDataParallel(MMDistributedDataParallel):
-        """mmcv's wrapper unpacks a batch's containers only on the way to a GPU; this does always.
+        """Wrapper that unpacks a batch's containers on the CPU, which mmcv's does only for GPUs.
 
-        ``model(**data)``, ``train_step`` and ``val_step`` take what a mmdet data loader yields.
+        ``model(**data)``, ``train_step`` and ``val_step`` accept the batches of mmdet's data loaders.
         """
 
         def _unpack(self, inputs: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -69,16 +68,16 @@ def wrap_distributed(
     find_unused_parameters: bool = False,
     broadcast_buffers: bool = False,
 ) -> nn.Module:
-    """mmcv's ``MMDistributedDataParallel``, on CUDA or, with gloo, on the CPU.
+    """Wrap a model in mmcv's ``MMDistributedDataParallel``, on CUDA or, with gloo, on the CPU.
 
-    mmdet's ``build_ddp`` refuses the CPU. A process group must be up.
+    mmdet's ``build_ddp`` refuses the CPU. The process group must be initialized.
 
     Args:
         model: a detector with ``train_step``.
         device: this process's device.
-        find_unused_parameters: for models of which a step may leave parameters without gradient.
-        broadcast_buffers: whether the first process's buffers (BatchNorm's means) rule each step;
-            mmdet's default is not.
+        find_unused_parameters: True for models in which a step may leave parameters without gradient.
+        broadcast_buffers: whether each step starts by copying the first process's buffers (such as
+            BatchNorm's means) to the others; False is mmdet's default.
     """
     from mmcv.parallel import MMDistributedDataParallel
 
@@ -94,10 +93,10 @@ def wrap_distributed(
 
 
 def sync_bn_to_bn(config: Any) -> Any:
-    """A copy of a model's config with ``BN`` for ``SyncBN``, which needs a GPU.
+    """Return a copy of a model's config with ``BN`` in place of ``SyncBN``, which needs a GPU.
 
-    Both have the same parameters under the same names, so checkpoints fit either. Use it where
-    there is no GPU; what is not a container is handed through as it is.
+    Both have the same parameters under the same names, so checkpoints fit both. Values that are not
+    containers are returned unchanged.
 
     >>> sync_bn_to_bn(dict(norm_cfg=dict(type='SyncBN', requires_grad=True)))
     {'norm_cfg': {'type': 'BN', 'requires_grad': True}}
@@ -106,7 +105,8 @@ def sync_bn_to_bn(config: Any) -> Any:
         copied = {k: sync_bn_to_bn(v) for k, v in config.items()}
         if copied.get('type') == 'SyncBN':
             copied['type'] = 'BN'
-        return copied if type(config) is dict else type(config)(copied)
+        kind: Any = type(config)
+        return copied if kind is dict else kind(copied)
     if isinstance(config, (list, tuple)):
         return type(config)(sync_bn_to_bn(v) for v in config)
     return config

@@ -1,8 +1,8 @@
-"""Reading files that others wrote, without running code that they may hold.
+"""Read files from untrusted sources without running code that they may contain.
 
-Checkpoints, features and prompts are torch files; proposals are pickles. Both formats can name any
-Python function to be called while they are read. Here, only those that make tensors, NumPy arrays
-and plain values are admitted.
+Checkpoints, features and prompts are torch files; proposals are pickles. Files of both formats can name
+any Python function to be called while they are read. This module admits only the functions that create
+tensors, NumPy arrays and plain values.
 """
 
 __all__ = ['add_safe_globals', 'load_pickled_arrays', 'load_tensors']
@@ -24,31 +24,31 @@ import torch
 from oadp.compat.safe_arrays import PlainDtype, SafeArray, admit_arrays, scalar, unpickle
 
 _NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
-"""Where NumPy 1 and NumPy 2 say that arrays are made; either reads the other's files."""
+"""The module of NumPy's functions in files of NumPy 1 and NumPy 2; each reads files of the other."""
 
 
 _CONFIG_CLASSES = (
     'mmcv.utils.config.ConfigDict',
-    'addict.addict.Dict',  # what mmcv's is made of
+    'addict.addict.Dict',  # its base class
     'todd.base.configs.Config',
 )
-"""Dictionaries with attribute access that training code leaves in ``meta``; read as plain ones."""
+"""Dictionaries with attribute access that training code stores in ``meta``; read as plain ones."""
 _HAS_WEIGHTS_ONLY = 'weights_only' in inspect.signature(torch.load).parameters  # torch >= 1.13
 
 
 def _dtype_classes() -> list[type]:
-    """NumPy pickles a scalar with the class of its dtype, e.g. ``numpy.dtype[float64]``."""
+    """Return the classes of dtypes that NumPy pickles with scalars, e.g. ``numpy.dtype[float64]``."""
     return sorted({type(np.dtype(c)) for c in np.typecodes['All']}, key=lambda c: c.__name__)
 
 
 @functools.cache
 def add_safe_globals() -> None:
-    """Let ``torch.load(weights_only=True)`` read what training frameworks put beside the weights.
+    """Let ``torch.load(weights_only=True)`` read what training frameworks store with the weights.
 
-    mmcv keeps a ``meta`` dictionary and hooks' messages in a checkpoint: best scores as NumPy
-    scalars, arrays, times, sets, configs. torch refuses them unless they are named. NumPy's own
-    functions would trust a forged array, so others are called in their place, which torch knows how
-    to do since 2.5; before, files with NumPy values are refused. Configs need torch 2.6.
+    mmcv stores a ``meta`` dictionary and messages of hooks in a checkpoint: best scores as NumPy
+    scalars, arrays, times, sets, configs. torch refuses them unless they are registered. NumPy's own
+    functions would trust a forged array, so replacements are registered, which needs torch 2.5; with
+    older versions, files with NumPy values are refused. Configs need torch 2.6.
     """
     if not hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint'):  # torch before 2.5
         return
@@ -74,7 +74,7 @@ def add_safe_globals() -> None:
     instead: list[Any] = [(PlainDtype, 'numpy.dtype')]
     for module in _NUMPY_MODULES:
         instead += [(SafeArray.empty, f'{module}._reconstruct'), (scalar, f'{module}.scalar')]
-    # torch fills in no dictionaries but its own three kinds, even where a class is admitted.
+    # torch fills only three kinds of dictionaries, even if another class is registered.
     instead += [(collections.OrderedDict, name) for name in _CONFIG_CLASSES]
     torch.serialization.add_safe_globals([*plain, *instead])
 
@@ -83,12 +83,12 @@ def load_tensors(path: str | os.PathLike | BinaryIO, map_location: Any = 'cpu') 
     """Read a torch file of tensors, arrays and plain containers.
 
     Args:
-        path: a ``.pth`` file: weights, features, prompts, or a checkpoint of mmcv; or an open one.
-        map_location: as of ``torch.load``.
+        path: a ``.pth`` file (weights, features, prompts, or a checkpoint of mmcv), or an open file.
+        map_location: see ``torch.load``.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: cut off or not a torch file, or it names code that is not admitted.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is truncated or not a torch file, or it names code that is not admitted.
     """
     if isinstance(path, (str, os.PathLike)):
         path = pathlib.Path(path).expanduser()
@@ -111,19 +111,19 @@ def load_tensors(path: str | os.PathLike | BinaryIO, map_location: Any = 'cpu') 
             f"weights: torch.save({{'state_dict': torch.load({str(path)!r}, map_location='cpu', "
             "weights_only=False)['state_dict']}, 'new.pth')"
         ) from e
-    except Exception as e:  # garbage makes torch's unpickler stumble in many ways, such as EINVAL
+    except Exception as e:  # a corrupt file may raise anything, even EINVAL
         is_disk = isinstance(e, OSError) and e.errno != errno.EINVAL
-        if is_disk or isinstance(e, MemoryError) or 'CUDA' in str(e):  # the file is not to blame
+        if is_disk or isinstance(e, MemoryError) or 'CUDA' in str(e):  # not an error of the file
             raise
         raise ValueError(f'{path}: not a readable torch file ({_reason(e)})') from e
     return _without_attributes(data, set())
 
 
 def _without_attributes(value: Any, seen: set[int]) -> Any:
-    """Turn what was read in place of a config into a plain dictionary, at any depth.
+    """Convert the dictionaries that replace configs to plain ones, at any depth.
 
-    A config's items are read as attributes, too, and one named ``keys`` or ``items`` would stand
-    before the method. A state dict's only attribute, ``_metadata``, is kept.
+    The items of a config are also its attributes, and one named ``keys`` or ``items`` would hide the
+    method. A state dict's only attribute, ``_metadata``, is kept.
     """
     if id(value) in seen:
         return value
@@ -141,7 +141,7 @@ def _without_attributes(value: Any, seen: set[int]) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The line of torch's several that says what was wrong."""
+    """Return the line of torch's message that describes the error."""
     lines = [line.strip() for line in str(error).splitlines()]
     advice = ('Weights only load failed', 'Please file an issue', 'Check the documentation')
     lines = [line for line in lines if line and not line.startswith(advice)]
@@ -149,14 +149,14 @@ def _reason(error: Exception) -> str:
 
 
 def load_pickled_arrays(path: str | os.PathLike) -> Any:
-    """Read a pickle made of NumPy arrays, numbers, strings and plain containers alone.
+    """Read a pickle that consists of NumPy arrays, numbers, strings and plain containers.
 
     Args:
-        path: such as ``data/coco/proposals/*.pkl``, a list with one (n, 5) array an image.
+        path: such as ``data/coco/proposals/*.pkl``, a list with one (n, 5) array per image.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: cut off or not a pickle, or it names anything else; nothing of it has been run.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is truncated, not a pickle, or names anything else. No code of it is run.
     """
     path = pathlib.Path(path).expanduser()
     if not path.is_file():

@@ -1,9 +1,10 @@
-"""The module ``mmcv._ext`` where mmcv-full was installed without its compiled ops.
+"""Replacement of the module ``mmcv._ext`` if mmcv-full was installed without its compiled ops.
 
-Of those ops a detector of this project uses NMS and RoIAlign. torchvision brings both, compiled for
-every torch, on CPU and CUDA, with the same definitions. The functions here have the names and
-calling conventions of mmcv's C++ ones (outputs are arguments, filled in place). Every other name is
-there too, because ``mmcv.ops`` asks for all of them at import, and says what to do when called.
+The detectors of this project use two of those ops, NMS and RoIAlign. torchvision has both, compiled for
+each version of torch, on CPU and CUDA, with the same definitions. The functions here have the names and
+calling conventions of mmcv's C++ functions (outputs are arguments that are filled in place). All other
+names exist, too, because ``mmcv.ops`` reads them at import; calling one raises an error that says what
+to do.
 """
 
 __all__ = ['nms', 'roi_align_backward', 'roi_align_forward']
@@ -19,13 +20,13 @@ _MAX_POOLING = 0
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Greedy non-maximum suppression.
+    """Apply greedy non-maximum suppression.
 
     Args:
         boxes: (n, 4) xyxy in pixels.
         scores: (n,).
-        iou_threshold: a box is dropped where its IoU with a better one is above.
-        offset: 0, or 1 where x2 and y2 are the last pixel inside: sides are x2 - x1 + offset.
+        iou_threshold: a box is suppressed if its IoU with a higher-scoring one is above this.
+        offset: 0, or 1 if x2 and y2 are the last pixel inside: sides are x2 - x1 + offset.
 
     Returns:
         (m,) int64 indices of the kept boxes, by descending score.
@@ -48,21 +49,23 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Pool each box's features by averages of bilinear samples.
+    """Pool the features of each box by averaging bilinear samples.
 
     Args:
         features: (b, c, h, w).
         rois: (n, 5): index into the batch, then xyxy in pixels of the image.
         output: (n, c, aligned_height, aligned_width), filled.
-        argmax_y: used by max pooling only, which is refused.
+        argmax_y: used only by max pooling, which is not supported.
         argmax_x: as ``argmax_y``.
+        aligned_height: number of bins in the vertical direction.
+        aligned_width: number of bins in the horizontal direction.
         spatial_scale: pixels of the feature map per pixel of the image.
         sampling_ratio: samples per bin and direction; 0 for as many as the bin has pixels.
         pool_mode: 1 for average pooling.
-        aligned: whether the centre of the first pixel is at 0.5.
+        aligned: whether the center of the first pixel is at 0.5.
 
     Raises:
-        NotImplementedError: max pooling.
+        NotImplementedError: ``pool_mode`` is max pooling.
     """
     _refuse_max_pooling(pool_mode)
     output.copy_(
@@ -91,7 +94,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """The gradient of ``roi_align_forward``; ``grad_input`` (b, c, h, w) is filled."""
+    """Compute the gradient of ``roi_align_forward``; ``grad_input`` (b, c, h, w) is filled."""
     _refuse_max_pooling(pool_mode)
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
@@ -115,7 +118,7 @@ def _refuse_max_pooling(pool_mode: int) -> None:
 def _refusal(name: str) -> str:
     return (
         f'mmcv-full is installed without its compiled ops, and {name} is not among those that '
-        'torchvision stands in for (nms, roi_align); to compile them: make install OPS=1'
+        'torchvision replaces (nms, roi_align); compile them with make install OPS=1'
     )
 
 

@@ -1,8 +1,8 @@
-"""Config files in the form of the authors' code, translated to this project's.
+"""Translate config files in the format of the authors' code to this project's format.
 
-The authors' configs and these share their keys; a few values differ, because what they name (todd's
-access layers, torchvision-style datasets) has no counterpart here. Everything that differs is in
-this module, and each translation says how to write it here.
+The authors' configs and these have the same keys; a few values differ, because the classes that they
+name (todd's access layers, torchvision-style datasets) do not exist here. This module contains all
+differences, and each translation is reported with the spelling of this project.
 """
 
 __all__ = ['translate_config', 'translate_location']
@@ -21,22 +21,22 @@ _KINDS = ('globals_', 'blocks', 'objects')
 
 
 def translate_config(config: MutableMapping[str, Any]) -> list[str]:
-    """Translate a whole config in place; does nothing to one of this project's form.
+    """Translate a config in place. A config in this project's format is not changed.
 
     Args:
         config: of ``oadp.oake`` or ``oadp.dp``.
 
     Returns:
-        A line on each value that was changed, with its key and the new spelling.
+        A line for each changed value, with its key and the new spelling.
 
     Raises:
         ValueError: an access layer other than ``PthAccessLayer``.
     """
-    lines = []
+    lines: list[str] = []
     for split in ('train', 'val'):
         dataset = _get(config, split, 'dataloader', 'dataset')
         if isinstance(dataset, MutableMapping) and 'annFile' in dataset:
-            # Optional keys that a command line may override, which must name what is there.
+            # Optional keys; an override must name an existing key.
             config.setdefault('precision', 'auto')
             dataset.setdefault('auto_fix', False)
             lines += _translate_dataset(dataset, f'.{split}.dataloader.dataset')
@@ -56,11 +56,11 @@ def _get(node: Any, *keys: str) -> Any:
 def _translate_dataset(dataset: MutableMapping[str, Any], key: str) -> Iterator[str]:
     if (old := dataset.get('type')) in _DATASET_TYPES:
         dataset['type'] = new = _DATASET_TYPES[old]
-        yield f'{key}.type={old!r} is written {new!r} here'
+        yield f'{key}.type={old!r} is read as {new!r}'
 
 
 def _steps(node: Any, key: str) -> Iterator[tuple[MutableMapping[str, Any], str]]:
-    """The steps ``LoadCLIPFeatures`` within dataset wrappers and lists, and where they are."""
+    """Yield the steps ``LoadCLIPFeatures`` within dataset wrappers and lists, with their keys."""
     if isinstance(node, MutableMapping):
         if node.get('type') == 'LoadCLIPFeatures':
             yield node, key
@@ -80,16 +80,16 @@ def _translate_step(step: MutableMapping[str, Any], key: str) -> Iterator[str]:
 
 
 def translate_location(location: Mapping[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """Translate where ``LoadCLIPFeatures`` finds a kind of features.
+    """Translate the location of one kind of features in ``LoadCLIPFeatures``.
 
     The authors' code derives the validation split's folder from the training split's.
 
     Args:
-        location: with ``type``, and others of todd's options of an access layer. Not changed.
-        key: where it is in the config.
+        location: has ``type`` and possibly other options of todd's access layers. Not changed.
+        key: its key in the config.
 
     Returns:
-        The location in this project's form, and a line on what changed.
+        The location in this project's format, and a line that describes the changes.
 
     Raises:
         ValueError: an access layer other than ``PthAccessLayer``.
@@ -102,7 +102,7 @@ def translate_location(location: Mapping[str, Any], key: str) -> tuple[dict[str,
         )
     new = {k: v for k, v in location.items() if k not in _ACCESS_LAYER_OPTIONS}
     dropped = ', '.join(f'{k}={v!r}' for k, v in location.items() if k not in new)
-    line = f'{key}: {dropped} is left out here, as files are all that is read'
+    line = f'{key}: {dropped} is ignored, as features are always read from files'
     task = new.get('task_name')
     if isinstance(task, str) and 'train' in task and 'val_task_name' not in new:
         new['val_task_name'] = task.replace('train', 'val')

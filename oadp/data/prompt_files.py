@@ -25,9 +25,7 @@ def output_path(path: str | os.PathLike) -> pathlib.Path:
     Raises:
         ValueError: the file could not be written.
     """
-    path = pathlib.Path(path)
-    if runtime.dry_run():
-        path = pathlib.Path('work_dirs/dry_run/prompts', path.name)
+    path = runtime.output_path(path, 'prompts')
     check_file('--out', path)
     return path
 

@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
         write_json,
     )
 
-    work_dir = pathlib.Path('work_dirs', *(['dry_run'] if runtime.dry_run() else []), args.name)
+    work_dir = runtime.work_dir(args.name)
     trial, logger = runtime.nni_trial(), runtime.get_logger()
 
     def report(value: float) -> None:

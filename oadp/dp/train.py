@@ -1,7 +1,6 @@
 """Train a detector: ``(python|torchrun) -m oadp.dp.train NAME CONFIG [--override …]``."""
 
 import argparse
-import pathlib
 
 from oadp.dp import register
 from oadp.utils import runtime
@@ -32,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     register()
     from oadp.dp.engine.run import prepare
 
-    work_dir = pathlib.Path('work_dirs/dry_run' if runtime.dry_run() else 'work_dirs', args.name)
+    work_dir = runtime.work_dir(args.name)
     with runtime.launch() as world:
         logger = runtime.get_logger(file=work_dir / 'train.log')
         if world.is_main:

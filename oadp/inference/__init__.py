@@ -1,1 +1,1 @@
-"""Detection on images of one's own, by torch or by ONNX Runtime."""
+"""Detection in any images, with torch or ONNX Runtime."""

@@ -1,4 +1,4 @@
-"""The arguments of commands that load a detector. Nothing heavy is imported."""
+"""The arguments of commands that load a detector. This module imports nothing heavy, such as torch."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         'checkpoint',
         type=pathlib.Path,
         nargs='?',
-        help='weights of a detector of CONFIG. In place of both, an .onnx file of oadp.export',
+        help='weights of a detector of CONFIG; an .onnx file of oadp.export replaces both',
     )
     parser.add_argument(
         '--clip',
         type=pathlib.Path,
-        help='weights of the CLIP that taught the detector, for names that its prompt files lack '
-        f"and the cache has not seen (default: the config's `clip`, or {CLIP_PATH})",
+        help='weights of the CLIP that the detector was trained with, for names that are neither in its '
+        f"prompt files nor in the cache (default: the config's `clip`, or {CLIP_PATH})",
     )
-    parser.add_argument('--device', help='such as cpu or cuda:1 (default: a GPU if there is one)')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (default: the GPU if there is one)')
 
 
 def is_exported(args: argparse.Namespace) -> bool:
-    """Whether an ONNX file stands in place of CONFIG and CHECKPOINT."""
+    """Return whether an ONNX file is given in place of CONFIG and CHECKPOINT."""
     return args.config.suffix == '.onnx'
 
 
 def check_detector_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End the program where what ``load_detector`` needs is missing or contradictory."""
+    """Exit with a message if arguments of ``load_detector`` are missing or contradictory."""
     if is_exported(args) and args.override:
-        parser.error('--override changes a config, and an ONNX file has none')
+        parser.error('--override changes a config, but an ONNX file has none')
     if not is_exported(args) and args.checkpoint is None:
         parser.error('CHECKPOINT is missing; only an .onnx file of oadp.export needs none')
 
 
 def load_detector(args: argparse.Namespace) -> Detector:
-    """Build the detector of a command; errors are those of ``Detector``."""
+    """Load the detector of a command; errors are those of ``Detector``."""
     from oadp.inference.torch_detector import Detector
 
     if is_exported(args):

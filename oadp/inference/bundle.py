@@ -1,12 +1,12 @@
-"""A trained detector as one folder with all that detection needs, and without code that is run.
+"""Write a trained detector as one folder with everything that detection needs, and load it.
 
-    config.py            the resolved config: assignments of literals, read without running it
+    config.py            the resolved config: assignments of literals, parsed but not run
     model.safetensors    the weights
     vocabulary.json      base and novel names
     prompts/*.pth        the prompt files of the heads
-    metrics.json         the evaluation's results, if they are given
-    LICENSE, README.md   the licence, and how to use the folder
-    SHA256SUMS           of all files above, as `sha256sum -c` reads them
+    metrics.json         the results of the evaluation, if given
+    LICENSE, README.md   the license, and how to use the folder
+    SHA256SUMS           checksums of all these files, for `sha256sum -c`
 
 Paths in its config are relative to the folder.
 """
@@ -58,22 +58,22 @@ def write_bundle(
     checkpoint: str | os.PathLike,
     folder: str | os.PathLike,
     *,
-    licence: str | os.PathLike,
+    license_file: str | os.PathLike,
     metrics: str | os.PathLike | None = None,
 ) -> None:
-    """Write a detector's folder.
+    """Write the folder of a detector.
 
     Args:
-        config: what ``load_config`` gives; not changed.
-        checkpoint: of that config.
-        folder: must not exist, or be empty.
-        licence: the file to put in as ``LICENSE``.
+        config: a loaded config; not changed.
+        checkpoint: weights of a detector of the config.
+        folder: a folder that does not exist or is empty.
+        license_file: the file to copy as ``LICENSE``.
         metrics: a JSON file, such as ``metrics.json`` of ``oadp.dp.test``.
 
     Raises:
-        FileNotFoundError: the checkpoint, a prompt file, the licence or the metrics are not there.
-        ValueError: a folder that holds something, a checkpoint of another config, two prompt files
-            of one name, or metrics that are not JSON.
+        FileNotFoundError: the checkpoint, a prompt file, the license or the metrics do not exist.
+        ValueError: the folder is not empty, the checkpoint is of another config, two prompt files
+            have the same name, or the metrics are not JSON.
     """
     from safetensors.torch import save_file
 
@@ -83,8 +83,8 @@ def write_bundle(
 
     folder = pathlib.Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f'{folder}: there already; expected a new or an empty folder')
-    licence = _existing(licence, 'licence')
+        raise ValueError(f'{folder}: exists already; expected a new or an empty folder')
+    license_path = _existing(license_file, 'license')
     values = None if metrics is None else read_json(_existing(metrics, 'file of metrics'))
     detector = TorchDetector.load(config, checkpoint, device='cpu')
     state = {k: v.contiguous().clone() for k, v in detector._own.model.state_dict().items()}
@@ -101,8 +101,8 @@ def write_bundle(
     _write(folder / VOCABULARY, json.dumps(names, indent=1, ensure_ascii=False))
     if values is not None:
         _write(folder / METRICS, json.dumps(values, indent=1))
-    shutil.copyfile(licence, folder / LICENSE)
-    text = licence.read_text(encoding='utf-8', errors='replace')
+    shutil.copyfile(license_path, folder / LICENSE)
+    text = license_path.read_text(encoding='utf-8', errors='replace')
     card = _CARD.format(
         license='apache-2.0' if 'Apache License' in text else 'other',
         title=folder.resolve().name,
@@ -115,25 +115,27 @@ def write_bundle(
 
 
 def read_bundle(folder: str | os.PathLike) -> dict[str, Any]:
-    """Check a folder of ``write_bundle`` and read its config.
+    """Verify a folder of ``write_bundle`` and read its config.
 
     Returns:
         The config, with the paths of the vocabulary and the prompts in the folder.
 
     Raises:
-        FileNotFoundError: no such folder, or files are missing; all are listed.
-        ValueError: files that are not what was written, or a config that is more than literals.
+        FileNotFoundError: the folder does not exist, or files are missing; all are listed.
+        ValueError: files were changed, or the config contains more than literals.
     """
     folder = pathlib.Path(folder)
     listed = _read_sums(_existing(folder / SUMS, 'bundle of oadp.bundle'))
     missing = [p for p in (*listed, CONFIG, WEIGHTS, VOCABULARY) if not (folder / p).is_file()]
     if missing:
-        raise FileNotFoundError(f'{folder}: an incomplete bundle, without {sorted(set(missing))}')
+        raise FileNotFoundError(
+            f'{folder}: expected a complete bundle, but these files are missing: {sorted(set(missing))}'
+        )
     broken = [p for p, digest in listed.items() if sha256(folder / p) != digest]
     unlisted = sorted({CONFIG, WEIGHTS, VOCABULARY} - set(listed))
     if broken or unlisted:
         raise ValueError(
-            f'{folder}: files that are not those of {SUMS}: {broken or unlisted}; fetch the bundle '
+            f'{folder}: files that do not match {SUMS}: {broken or unlisted}; download the bundle '
             'again'
         )
     config = _read_literals(folder / CONFIG)
@@ -153,28 +155,30 @@ def _read_sums(path: pathlib.Path) -> dict[str, str]:
 
 
 def _read_literals(path: pathlib.Path) -> dict[str, Any]:
-    """Read a config of assignments of literals. Nothing is run: the file may come from anyone."""
+    """Read a config of assignments of literals without running it: the file is not trusted."""
     try:
         body = ast.parse(read_text(path)).body
-        return {_name(line): ast.literal_eval(line.value) for line in body}
-    except (SyntaxError, ValueError, AttributeError, RecursionError, MemoryError) as e:
-        raise ValueError(f'{path}: expected assignments of Python literals alone ({e})') from e
+        return dict(_read_assignment(line) for line in body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
+        raise ValueError(f'{path}: expected only assignments of Python literals ({e})') from e
 
 
-def _name(line: ast.stmt) -> str:
-    if not isinstance(line, ast.Assign) or len(line.targets) != 1:
-        raise ValueError(f'line {line.lineno} is not an assignment')
-    return line.targets[0].id
+def _read_assignment(line: ast.stmt) -> tuple[str, Any]:
+    targets = line.targets if isinstance(line, ast.Assign) else []
+    if len(targets) != 1 or not isinstance(targets[0], ast.Name):
+        raise ValueError(f'line {line.lineno} is not an assignment to a name')
+    assert isinstance(line, ast.Assign)
+    return targets[0].id, ast.literal_eval(line.value)
 
 
 def _move_prompts(config: dict[str, Any]) -> dict[str, pathlib.Path]:
-    """Point a config at the bundle's prompt files, and return their sources by name."""
+    """Replace the prompt files of a config by the bundle's, and return their sources by name."""
     sources: dict[str, pathlib.Path] = {}
     for node in _prompt_nodes(config):
         path = _existing(node['prompts'], 'prompt file')
         if sources.setdefault(path.name, path).resolve() != path.resolve():
             raise ValueError(
-                f'{path} and {sources[path.name]} have one name; rename one of the prompt files'
+                f'{path} and {sources[path.name]} have the same name; rename one of the prompt files'
             )
         node['prompts'] = f'{PROMPTS}/{path.name}'
     return sources

@@ -66,8 +66,7 @@ def detect_images(
     for fault in faults:
         _logger.error('%s', fault)
     if runtime.dry_run():
-        paths = paths[:DRY_RUN_IMAGES]
-        folder = pathlib.Path('work_dirs/dry_run/detect')
+        paths, folder = paths[:DRY_RUN_IMAGES], runtime.work_dir('detect')
     if paths:
         _check_folder(folder, paths)
         names = _names(words, words_file)
@@ -97,16 +96,22 @@ def _check_folder(folder: pathlib.Path, paths: Sequence[pathlib.Path]) -> None:
 def coco_results(
     detections: supervision.Detections, image_id: int, file_name: str
 ) -> list[dict[str, Any]]:
-    """Detections as COCO's results, which ``pycocotools`` loads.
+    """Convert detections to COCO's results, which ``pycocotools`` loads.
+
+    Args:
+        detections: detections of an image.
+        image_id: id of the image.
+        file_name: file of the image.
 
     Returns:
-        One dict a detection: ``image_id``, ``category_id`` (the position of the name in the
-        vocabulary), ``bbox`` (x, y, width, height in pixels), ``score``, ``segmentation`` (run
-        lengths) where there are masks, ``category_name`` and ``file_name``.
+        One dict per detection: ``image_id``, ``category_id`` (the index of the name in the vocabulary),
+        ``bbox`` (x, y, width, height in pixels), ``score``, ``segmentation`` (run lengths) if there are
+        masks, ``category_name`` and ``file_name``.
     """
     import numpy as np
     from pycocotools import mask as coco_mask
 
+    assert detections.class_id is not None and detections.confidence is not None
     results = []
     for i in range(len(detections)):
         x1, y1, x2, y2 = (round(float(v), 2) for v in detections.xyxy[i])
@@ -127,7 +132,7 @@ def coco_results(
 
 
 def image_ids(paths: Sequence[pathlib.Path]) -> list[int]:
-    """COCO's ids, if the files are called after them (``000000000139.jpg``); else 0, 1, 2, …"""
+    """Return the numbers in the file names, such as ``000000000139.jpg``; else 0, 1, 2, …."""
     stems = [path.stem for path in paths]
     if all(stem.isdecimal() for stem in stems):
         ids = [int(stem) for stem in stems]
@@ -144,25 +149,27 @@ def detect_all(
     max_detections: int,
     by_class: bool,
 ) -> list[str]:
-    """Detect in pictures, draw, and write ``detections.json``.
+    """Detect in images, write the drawings and ``detections.json``.
 
-    An image that cannot be done is logged, and the others are done.
+    An error of one image is logged, and the others are still processed.
 
     Args:
-        detector: with the vocabulary.
+        detector: a detector with the vocabulary.
         paths: the images.
-        folder: where to write; made if need be.
-        score_threshold, max_detections: see ``Detector``.
-        by_class: a colour for each class, in place of one for base and one for novel classes.
+        folder: where to write; created if it does not exist.
+        score_threshold: see ``Detector``.
+        max_detections: see ``Detector``.
+        by_class: use one color per class, in place of one for base and one for novel classes.
 
     Returns:
-        What went wrong, a sentence an image.
+        The errors, one sentence per image.
     """
     from oadp.data.drawing import draw, save_drawing
     from oadp.data.images import read_image
 
     folder.mkdir(parents=True, exist_ok=True)
-    results, faults = [], []
+    results: list[dict[str, Any]] = []
+    faults: list[str] = []
     jobs = zip(paths, image_ids(paths), output_stems([p.name for p in paths]), strict=True)
     with Progress(len(paths), 'detect', 'images') as progress:
         for path, image_id, stem in jobs:
@@ -173,7 +180,7 @@ def detect_all(
                     detections.data.pop('is_base')
                 results += coco_results(detections, image_id, os.fspath(path))
                 save_drawing(folder / stem, draw(image, detections))
-            except Exception as e:  # whatever is wrong with an image, the others are done
+            except Exception as e:  # an error of one image must not stop the others
                 faults.append(_log_fault(path, e))
             progress.update()
     _write_json(folder / RESULTS, results)
@@ -187,11 +194,11 @@ def detect_all(
 
 
 def _log_fault(path: pathlib.Path, error: Exception) -> str:
-    """Log why an image could not be done, and return that as a sentence."""
+    """Log the error of an image, and return it as a sentence."""
     from oadp.utils.memory import is_out_of_memory
 
     if is_out_of_memory(error):
-        cause = 'too little memory for this image; try another --device, or a smaller image'
+        cause = 'out of memory for this image; try another --device, or a smaller image'
     elif isinstance(error, (OSError, ValueError)):
         cause = str(error)
     else:

@@ -1,4 +1,4 @@
-"""The detector as a Python object, independent of what computes it.
+"""The detector as a Python object, independent of the library that runs it.
 
     from oadp import Detector
 
@@ -6,7 +6,7 @@
     detector.set_vocabulary(['red kite', 'mug'])
     detections = detector('photo.jpg', score_threshold=0.3)
 
-Nothing here imports torch: ``from_onnx`` runs without it.
+This module does not import torch, without which ``from_onnx`` runs.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A vocabulary and what detects it. Never changed, so that threads may share it.
+    """A vocabulary and the model for it. Immutable, so that threads can share it.
 
     Attributes:
         names: C names.
-        is_base: (C,) bool.
-        model: what the subclass computes with.
+        is_base: (C,) bool, which of the names are base classes.
+        model: the model of the subclass.
     """
 
     names: tuple[str, ...]
@@ -48,7 +48,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The k detections of an image, by descending score.
+    """The k detections of an image, in descending order of the scores.
 
     Attributes:
         xyxy: (k, 4) float32, pixels of the image.
@@ -64,11 +64,11 @@ class Found:
 
 
 class Detector(abc.ABC):
-    """Detects what it is given the names of.
+    """Open-vocabulary detector: detects the classes whose names it is given.
 
-    Made by ``from_checkpoint``, ``from_onnx`` or ``from_pretrained``. It may be called from several
-    threads at once; those that want vocabularies of their own take a detector each from
-    ``with_vocabulary``, which shares the weights.
+    It is created by ``from_checkpoint``, ``from_onnx`` or ``from_pretrained``. Several threads may call
+    it at the same time; ``with_vocabulary`` creates a detector with another vocabulary for a thread, which
+    shares the weights.
     """
 
     def __init__(
@@ -78,12 +78,13 @@ class Detector(abc.ABC):
         rows: Sequence[PromptRows],
         embed: Callable[[Sequence[str]], Any],
     ) -> None:
-        """
+        """Create a detector; called by subclasses.
+
         Args:
-            model: what the subclass computes with, for the classes of the training.
+            model: the model of the subclass, for the classes of the training.
             categories: the category set of the training.
-            rows: the prompts of each classifying head, the box head's first.
-            embed: gives (m, d) text embeddings of m names that ``rows`` lack.
+            rows: the prompts of each head that has a classifier, starting with the box head.
+            embed: return (m, d) text embeddings of m names that are not in ``rows``.
         """
         is_base = np.arange(categories.num_all) < categories.num_bases
         self._own = self._view = View(categories.all_, is_base, model)
@@ -100,21 +101,22 @@ class Detector(abc.ABC):
         clip: str | os.PathLike | None = None,
         cache: str | os.PathLike | None = None,
     ) -> Detector:
-        """Build the detector of a config and load its weights; torch computes it.
+        """Build the detector of a config and load its weights; it runs in torch.
 
         Args:
-            config: a config file, or what ``load_config`` made of one. Paths in it are relative to
-                the current directory; of its data, only the prompt files are needed.
-            checkpoint: of that config, as ``oadp.dp.train`` wrote it or as released.
-            device: the GPU by default, where there is one.
-            clip: weights of the CLIP that taught the detector, for names that the prompt files lack;
-                by default the config's ``clip``, or OpenAI's ViT-B/32 where the README puts it. Not
-                read before such a name comes.
-            cache: where to keep text embeddings; the user's cache folder by default.
+            config: a config file, the name of a shipped config, or a config of ``load_config``. Paths
+                in it are relative to the current directory; of its data, only the prompt files are
+                needed.
+            checkpoint: weights of a detector of this config, written by ``oadp.dp.train`` or released.
+            device: the GPU by default, if there is one.
+            clip: weights of the CLIP that the detector was trained with, for names that are not in the
+                prompt files; by default the config's ``clip``, or OpenAI's ViT-B/32 under
+                ``pretrained/``. Read when such a name is first used.
+            cache: folder for text embeddings; the user's cache folder by default.
 
         Raises:
-            FileNotFoundError: the config, the checkpoint or a prompt file is not there.
-            ValueError: the checkpoint is not one of this config.
+            FileNotFoundError: the config, the checkpoint or a prompt file does not exist.
+            ValueError: the checkpoint does not fit the config.
         """
         from oadp.inference.torch_detector import TorchDetector
 
@@ -129,21 +131,21 @@ class Detector(abc.ABC):
         cache: str | os.PathLike | None = None,
         threads: int | None = None,
     ) -> Detector:
-        """Load what ``python -m oadp.export`` wrote; ONNX Runtime computes it, without torch.
+        """Load the files of ``python -m oadp.export``; they run in ONNX Runtime, without torch.
 
-        Names that the vocabulary file lacks need the exported text encoder, ``NAME.text.onnx`` beside
-        ``NAME.onnx``, or else torch and CLIP's weights.
+        Names that are not in the vocabulary file need the exported text encoder, ``NAME.text.onnx`` in
+        the folder of ``NAME.onnx``, or torch and CLIP's weights.
 
         Args:
-            path: ``NAME.onnx``, with ``NAME.vocabulary.npz`` beside it.
-            device: ``cpu`` or ``cuda``; by default ``cuda`` where the installed ONNX Runtime has it.
-            clip: weights of CLIP where no text encoder was exported, see ``from_checkpoint``.
-            cache: where to keep CLIP's text embeddings; the user's cache folder by default.
-            threads: of ONNX Runtime; one for each core by default.
+            path: ``NAME.onnx``, with ``NAME.vocabulary.npz`` in the same folder.
+            device: ``cpu`` or ``cuda``; ``cuda`` by default if ONNX Runtime supports it.
+            clip: weights of CLIP if no text encoder was exported, see ``from_checkpoint``.
+            cache: folder for CLIP's text embeddings; the user's cache folder by default.
+            threads: number of threads of ONNX Runtime; one per core by default.
 
         Raises:
-            FileNotFoundError: one of the files is not there.
-            ValueError: not a file of ``oadp.export``, or a device that is not there.
+            FileNotFoundError: one of the files does not exist.
+            ValueError: the file was not written by ``oadp.export``, or the device is not available.
             ImportError: ``onnxruntime`` is not installed.
         """
         from oadp.inference.onnx_detector import OnnxDetector
@@ -159,16 +161,19 @@ class Detector(abc.ABC):
         clip: str | os.PathLike | None = None,
         cache: str | os.PathLike | None = None,
     ) -> Detector:
-        """Load a folder that ``python -m oadp.bundle`` wrote; torch computes it.
+        """Load a folder of ``python -m oadp.bundle``; it runs in torch.
 
         Args:
             name: the folder, or ``user/name`` on the hub, which is downloaded once.
-            revision: on the hub, a branch, tag or commit; the main branch by default.
-            device, clip, cache: see ``from_checkpoint``.
+            revision: branch, tag or commit on the hub; the main branch by default.
+            device: see ``from_checkpoint``.
+            clip: see ``from_checkpoint``.
+            cache: see ``from_checkpoint``.
 
         Raises:
             FileNotFoundError: files of the folder are missing.
-            ValueError: not a bundle, one whose files were changed, or neither folder nor name.
+            ValueError: the folder is not a bundle or its files were changed, or ``name`` is neither a
+                folder nor a name.
             ConnectionError: the hub cannot be reached, or has no such bundle.
             ImportError: ``huggingface_hub`` is not installed.
         """
@@ -185,35 +190,35 @@ class Detector(abc.ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The C names that are detected; a name's position is its ``class_id``."""
+        """The C names of the vocabulary; the index of a name is its ``class_id``."""
         return self._view.names
 
     @property
     def is_base(self) -> np.ndarray:
-        """(C,) bool: which of the names are classes with boxes in training."""
+        """(C,) bool: which of the names are base classes, which had boxes in training."""
         return self._view.is_base
 
     def set_vocabulary(self, names: Iterable[str] | None) -> None:
-        """Detect these names from now on.
+        """Set the names to detect.
 
-        A name that a prompt file has keeps its row there, any other gets the text embedding of
-        ViLD's templates (see ``PromptRows.matrix``). Names of base classes keep the fusion exponents
-        of base classes; all others have those of novel ones.
+        A name in a prompt file keeps its embedding there; any other gets the text embedding of ViLD's
+        templates (see ``PromptRows.matrix``). Base classes keep their exponents of the score fusion;
+        all other names have those of novel classes.
 
         Args:
-            names: what to detect; None for the classes of the config. Empty names and repetitions
-                are left out, with a warning.
+            names: the names; None for the classes of the config. Empty and repeated names are ignored
+                with a warning.
 
         Raises:
-            ValueError: over-long names, or none.
-            FileNotFoundError: a new name, and no weights of CLIP.
+            ValueError: names are too long, or there is none.
+            FileNotFoundError: a name needs CLIP, whose weights do not exist.
         """
         self._view = self._own if names is None else self._make_view(clean_names(names))
 
     def with_vocabulary(self, names: Iterable[str] | None) -> Detector:
-        """Make a second detector with a vocabulary of its own, on the same weights.
+        """Return a second detector with another vocabulary and the same weights.
 
-        Args and errors are those of ``set_vocabulary``; this detector stays as it is.
+        Arguments and errors are those of ``set_vocabulary``; this detector does not change.
         """
         other = copy.copy(self)
         other.set_vocabulary(names)
@@ -229,13 +234,13 @@ class Detector(abc.ABC):
     def _bind(
         self, names: Sequence[str], is_base: np.ndarray, matrices: Sequence[np.ndarray]
     ) -> Any:
-        """Make a view's ``model``: ``matrices`` are (C, d) float32, one for each of the ``rows``."""
+        """Return the ``model`` of a view; ``matrices`` are (C, d) float32, one for each of ``rows``."""
 
     @abc.abstractmethod
     def _detect(
         self, model: Any, image: np.ndarray, score_threshold: float, max_detections: int | None
     ) -> Found:
-        """Detect in an (h, w, 3) uint8 RGB image by a view's ``model``."""
+        """Detect in an (h, w, 3) uint8 RGB image with the ``model`` of a view."""
 
     def __call__(
         self,
@@ -243,20 +248,23 @@ class Detector(abc.ABC):
         score_threshold: float = 0.0,
         max_detections: int | None = None,
     ) -> supervision.Detections:
-        """Detect.
+        """Detect in an image.
 
         Args:
-            image: a file, a PIL image, or an (h, w, 3) uint8 array, RGB.
-            score_threshold: only detections that score higher.
-            max_detections: at most so many, the best; the config's number (300) by default.
+            image: a file, a PIL image, or an (h, w, 3) uint8 RGB array.
+            score_threshold: keep only detections that score higher.
+            max_detections: maximum number of detections, those with the highest scores; by default
+                the config's number (300).
 
         Returns:
-            k detections by falling score: ``xyxy`` (k, 4) float32 in pixels of the image,
-            ``confidence`` (k,), ``class_id`` (k,), ``mask`` (k, h, w) bool where the model has
+            k detections in descending order of the scores: ``xyxy`` (k, 4) float32 in pixels of the
+            image, ``confidence`` (k,), ``class_id`` (k,), ``mask`` (k, h, w) bool if the model has
             masks, and in ``data`` the ``class_name`` and ``is_base`` of each.
 
         Raises:
-            FileNotFoundError, ValueError, TypeError: not such an image.
+            FileNotFoundError: the file does not exist.
+            ValueError: the image cannot be read, is too large, or has another shape.
+            TypeError: ``image`` has another type.
         """
         import supervision
 

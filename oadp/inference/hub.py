@@ -1,4 +1,4 @@
-"""Bundles on a server of Hugging Face's kind (``HF_ENDPOINT`` names another than theirs)."""
+"""Upload and download bundles: the Hugging Face hub, or the server that ``HF_ENDPOINT`` names."""
 
 __all__ = ['fetch', 'push_to_hub']
 
@@ -14,7 +14,7 @@ def import_hub() -> types.ModuleType:
     """Import ``huggingface_hub``.
 
     Raises:
-        ImportError: it is not installed; says how to.
+        ImportError: it is not installed; the message says how to install it.
     """
     try:
         import huggingface_hub
@@ -28,20 +28,20 @@ def import_hub() -> types.ModuleType:
 def push_to_hub(
     folder: str | os.PathLike, name: str, *, private: bool = False, token: str | None = None
 ) -> str:
-    """Upload a bundle; the repository is made if need be.
+    """Upload a bundle; the repository is created if it does not exist.
 
     Args:
-        folder: of ``write_bundle``.
+        folder: a folder of ``write_bundle``.
         name: ``user/name``.
-        private: whether a new repository is.
-        token: by default, that of ``hf auth login`` or ``HF_TOKEN``.
+        private: whether to create a private repository.
+        token: the token of ``hf auth login`` or ``HF_TOKEN`` by default.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
-        ValueError: not such a name.
-        ConnectionError: the server cannot be reached or refuses.
+        ValueError: the name is malformed.
+        ConnectionError: the server cannot be reached or refuses the upload.
     """
     hub = import_hub()
     _check(name)
@@ -57,7 +57,7 @@ def push_to_hub(
 
 
 def fetch(name: str, revision: str | None = None, token: str | None = None) -> pathlib.Path:
-    """Download a bundle into the hub's cache folder, or find it there.
+    """Download a bundle to the hub's cache folder, unless it is cached.
 
     Args:
         name: ``user/name``.
@@ -68,8 +68,9 @@ def fetch(name: str, revision: str | None = None, token: str | None = None) -> p
         The folder.
 
     Raises:
-        ValueError: not such a name.
-        ConnectionError: the server cannot be reached or has no such bundle, and the cache neither.
+        ValueError: the name is malformed.
+        ConnectionError: the bundle is not cached, and the server cannot be reached or has no such
+            bundle.
     """
     hub = import_hub()
     _check(name)
@@ -81,11 +82,11 @@ def fetch(name: str, revision: str | None = None, token: str | None = None) -> p
 
 def _check(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ValueError(f'{name!r}: expected a folder that is there, or user/name of a repository')
+        raise ValueError(f'{name!r}: expected an existing folder, or user/name of a repository')
 
 
 def _explain(error: Exception, what: str) -> Exception:
-    # The hub's own errors and those of its HTTP library share no base but Exception.
+    # The only common base of the hub's errors and those of its HTTP library is Exception.
     kinds = ('huggingface_hub', 'httpx', 'httpcore', 'requests')
     is_hub = type(error).__module__.startswith(kinds) or isinstance(error, OSError)
     return ConnectionError(f'{what} ({type(error).__name__}: {error})') if is_hub else error

@@ -1,6 +1,6 @@
-"""A ``Detector`` on the files that ``python -m oadp.export`` wrote, computed by ONNX Runtime.
+"""A ``Detector`` that runs the files of ``python -m oadp.export`` with ONNX Runtime.
 
-The graph takes the vocabulary as an input, so another vocabulary is other arrays and nothing else.
+The vocabulary is an input of the graph, so another vocabulary only needs other arrays.
 """
 
 __all__ = ['OnnxDetector']
@@ -28,7 +28,7 @@ Inputs = dict[str, np.ndarray]
 
 
 class OnnxDetector(Detector):
-    """A ``Detector`` that ONNX Runtime computes; ``Detector.from_onnx`` makes it."""
+    """A ``Detector`` that runs in ONNX Runtime; created by ``Detector.from_onnx``."""
 
     def __init__(
         self,
@@ -38,20 +38,21 @@ class OnnxDetector(Detector):
         embed: Callable[[Sequence[str]], Any],
         mask_threshold: float | None = None,
     ) -> None:
-        """
+        """Create a detector.
+
         Args:
             session: an ``onnxruntime.InferenceSession`` of the graph.
-            preprocessing: what the graph expects of an image.
-            vocabulary: of the training.
-            embed: gives (m, d) text embeddings of m names that the vocabulary lacks.
-            mask_threshold: the lowest probability inside of an object; None without masks.
+            preprocessing: converts an image to the input of the graph.
+            vocabulary: the vocabulary of the training.
+            embed: return (m, d) text embeddings of m names that are not in the vocabulary.
+            mask_threshold: minimum probability of a pixel of an object; None without masks.
         """
         categories = vocabulary.categories
         is_base = np.arange(categories.num_all) < categories.num_bases
         inputs = _inputs(is_base, vocabulary.matrices())
         super().__init__(inputs, categories, vocabulary.rows, embed)
         self._session = session
-        # Without an object head there is nothing to fuse, and `is_base` is not among the inputs.
+        # Without an object head, there is no score fusion, and `is_base` is not an input.
         self._taken = {i.name for i in session.get_inputs()}
         self._preprocessing = preprocessing
         self._mask_threshold = mask_threshold
@@ -73,6 +74,7 @@ class OnnxDetector(Detector):
             raise ValueError(f'{path}: expected a detector, found a {metadata.get("kind")}')
         vocabulary = Vocabulary.load(vocabulary_path(path))
         _check_dimensions(session, vocabulary, path)
+        embed: Callable[[Sequence[str]], Any]
         if text_path(path).is_file() and clip is None:
             embed = OnnxTextEmbedder.load(path, device, threads)
         else:
@@ -96,14 +98,16 @@ class OnnxDetector(Detector):
         prepared, scale = self._preprocessing(image)
         inputs = {k: v for k, v in {'image': prepared, **model}.items() if k in self._taken}
         xyxy, scores, labels, *masks = self._session.run(None, inputs)
-        # Suppression compares a box with higher-scoring ones alone, so both limits can come after it.
+        # Suppression compares a box only with higher-scoring ones, so both limits can be applied after it.
         count = int((scores > score_threshold).sum())
         if max_detections is not None:
             count = min(count, max_detections)
         xyxy, scores, labels = xyxy[:count] / scale, scores[:count], labels[:count]
         if not masks:
             return Found(xyxy, scores, labels)
-        pasted = paste_masks(masks[0][:count], xyxy, image.shape[:2], self._mask_threshold)
+        assert self._mask_threshold is not None  # a graph with masks is exported with a threshold
+        h, w = image.shape[:2]
+        pasted = paste_masks(masks[0][:count], xyxy, (h, w), self._mask_threshold)
         return Found(xyxy, scores, labels, pasted)
 
 
@@ -118,13 +122,13 @@ def _check_dimensions(session: Any, vocabulary: Vocabulary, path: str | os.PathL
     found = {f'{head}_embeddings': rows.embeddings.shape[1] for head, rows in heads}
     if wanted != found:
         raise ValueError(
-            f'{path} takes embeddings of {wanted} numbers, and {vocabulary_path(path).name} has '
-            f'{found}: these files were not exported together'
+            f'{path} expects embeddings of {wanted} numbers, and {vocabulary_path(path).name} has '
+            f'{found}: these files were not exported together; export the detector again'
         )
 
 
 class _ClipEmbedder:
-    """CLIP by torch, imported when the first name asks for it."""
+    """Text embeddings by CLIP in torch, which is imported at the first name."""
 
     def __init__(self, clip: str | os.PathLike, cache: str | os.PathLike | None) -> None:
         self._arguments = clip, cache
@@ -137,7 +141,7 @@ class _ClipEmbedder:
             except ImportError as e:
                 raise ImportError(
                     f'no embeddings of {list(names)}: they need torch and CLIP, or a text encoder '
-                    f'beside the detector, which python -m oadp.export --text-encoder writes ({e})'
+                    f'in the folder of the detector, which python -m oadp.export --text-encoder writes ({e})'
                 ) from e
             self._embedder = TextEmbedder(*self._arguments)
         return self._embedder(names)

@@ -25,11 +25,11 @@ from oadp.prompts.templates import VILD
 from oadp.utils.files import atomic_write
 
 MIN_OPSET = 16
-"""The first whose RoiAlign counts pixels by their centres."""
+"""The first opset whose RoiAlign is aligned: coordinates refer to the centers of pixels."""
 
 OPSET = 17
 
-_EXAMPLE_HW = (192, 256)  # pixels; any other size runs as well
+_EXAMPLE_HW = (192, 256)  # pixels; the graph accepts any size
 _EXAMPLE_NAMES = 3
 
 
@@ -37,7 +37,7 @@ def import_onnx() -> types.ModuleType:
     """Import ONNX.
 
     Raises:
-        ImportError: it is not installed; says how to.
+        ImportError: it is not installed; the message says how to install it.
     """
     try:
         import onnx
@@ -60,15 +60,15 @@ def export_detector(
     """Write ``NAME.onnx`` and ``NAME.vocabulary.npz``.
 
     Args:
-        detector: on the CPU; not changed.
-        preprocessing: of its config.
+        detector: a detector on the CPU; not changed.
+        preprocessing: the preprocessing of its config.
         path: ``NAME.onnx``.
-        opset: of ONNX, at least 16.
+        opset: version of ONNX's operators, at least 16.
         fp16: compute convolutions and linear layers in half precision.
-        clip: of the config; where a reader looks for CLIP by default.
+        clip: path of CLIP's weights that is stored as the default for new names.
 
     Raises:
-        ValueError: a detector that cannot be exported, or too old an opset.
+        ValueError: the detector cannot be exported, or the opset is too old.
         ImportError: ``onnx`` is not installed.
     """
     if opset < MIN_OPSET:
@@ -80,7 +80,7 @@ def export_detector(
     embeddings = [torch.from_numpy(m[:_EXAMPLE_NAMES]) for m in vocabulary.matrices()]
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, *_EXAMPLE_HW, generator=generator)
-    inputs = {'image': image, 'bbox_embeddings': embeddings[0]}
+    inputs: dict[str, Tensor | None] = {'image': image, 'bbox_embeddings': embeddings[0]}
     inputs['object_embeddings'] = embeddings[1] if len(embeddings) > 1 else None
     inputs['is_base'] = torch.arange(len(embeddings[0])) < 1
     outputs = ['boxes', 'scores', 'labels', *(['masks'] if roi_head.with_mask else [])]
@@ -99,7 +99,7 @@ def export_detector(
 
 
 class _TextGraph(nn.Module):
-    """(n, l) tokens to (n, d) unit vectors."""
+    """Map (n, l) tokens to (n, d) unit vectors."""
 
     def __init__(self, clip: nn.Module) -> None:
         super().__init__()
@@ -107,8 +107,8 @@ class _TextGraph(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         embeddings = self.clip.token_embedding(tokens)
-        ends = tokens[:, 1:].argmax(dim=1)  # the end token has the highest number
-        # All texts share the first token, the start.
+        ends = tokens[:, 1:].argmax(dim=1)  # the end token has the highest index
+        # The first token of all texts is the start token.
         encoded = encode_continuations(self.clip, embeddings[0, :1], embeddings[:, 1:], ends)
         return functional.normalize(encoded, dim=1)
 
@@ -121,14 +121,14 @@ def export_text_encoder(
     opset: int = OPSET,
     templates: Sequence[str] = VILD,
 ) -> None:
-    """Write a CLIP's text encoder and its tokeniser.
+    """Write CLIP's text encoder and its tokenizer.
 
     Args:
-        clip: see ``load_clip``; on the CPU.
+        clip: a model of ``load_clip``, on the CPU.
         path: the ONNX file.
-        tokenizer: the tokeniser's file, in the format of the package ``tokenizers``.
-        opset: of ONNX.
-        templates: the sentences over which a name's embedding is the mean.
+        tokenizer: the file of the tokenizer, in the format of the package ``tokenizers``.
+        opset: version of ONNX's operators.
+        templates: sentences over which the embedding of a name is averaged.
 
     Raises:
         ImportError: ``onnx`` or ``tokenizers`` is not installed.
@@ -149,7 +149,7 @@ def export_text_encoder(
 
 
 def build_tokenizer() -> Any:
-    """Build CLIP's tokeniser as a ``tokenizers.Tokenizer``, for texts that ``clean_text`` cleaned."""
+    """Build CLIP's tokenizer as a ``tokenizers.Tokenizer``, for texts of ``clean_text``."""
     try:
         import tokenizers
         from tokenizers import Regex, models, pre_tokenizers, processors
@@ -192,8 +192,8 @@ def _write(
     onnx = import_onnx()
     given = [name for name, value in inputs.items() if value is not None]
     with atomic_write(path) as temporary, warnings.catch_warnings():
-        # They are about checks of arguments, which do not depend on the sizes, and about the age of
-        # this exporter: its successor needs another package and does not write this graph's loop.
+        # The warnings concern checks of arguments, which do not depend on the sizes, and that this
+        # exporter is deprecated: the new one needs another package and cannot write this graph's loop.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             graph,

@@ -1,7 +1,7 @@
-"""The files of an exported detector: their names, their metadata and the vocabulary file.
+"""Names, metadata and vocabulary of an exported detector.
 
-Beside ``NAME.onnx`` are ``NAME.vocabulary.npz`` and, with a text encoder, ``NAME.text.onnx`` and
-``NAME.tokenizer.json``. Everything is read without torch and without pickle.
+In the folder of ``NAME.onnx`` are ``NAME.vocabulary.npz`` and, with a text encoder, ``NAME.text.onnx``
+and ``NAME.tokenizer.json``. All files are read without torch and without pickle.
 """
 
 __all__ = [
@@ -32,34 +32,37 @@ from oadp.inference.vocabulary import PromptRows
 from oadp.utils.files import atomic_write
 
 FORMAT = 1
-"""Of the metadata and the vocabulary file; raised when older readers would misread them."""
+"""Version of the metadata and the vocabulary file; increase it if older code would misread them."""
 
 HEADS = ('bbox', 'object')
-"""The classifying heads, in the order of their matrices."""
+"""Heads that have a classifier, in the order of their matrices."""
 
 _KEY = 'oadp.'
 """Prefix of the keys of OADP's metadata."""
 
 
 def vocabulary_path(path: str | os.PathLike) -> pathlib.Path:
+    """Return the vocabulary file of the detector ``NAME.onnx``."""
     return pathlib.Path(path).with_suffix('.vocabulary.npz')
 
 
 def text_path(path: str | os.PathLike) -> pathlib.Path:
+    """Return the text encoder of the detector ``NAME.onnx``."""
     return pathlib.Path(path).with_suffix('.text.onnx')
 
 
 def tokenizer_path(path: str | os.PathLike) -> pathlib.Path:
+    """Return the tokenizer of the detector ``NAME.onnx``."""
     return pathlib.Path(path).with_suffix('.tokenizer.json')
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """The classes of the training, and the prompts of each classifying head.
+    """The classes of the training, and the prompts of each head that has a classifier.
 
     Attributes:
         categories: the category set.
-        rows: of the box head and, where there is one, of the object head.
+        rows: prompts of the box head and, if there is one, of the object head.
     """
 
     categories: Categories
@@ -72,9 +75,9 @@ class Vocabulary:
     def save(self, path: str | os.PathLike) -> None:
         """Write the file, atomically.
 
-        Its arrays: ``names`` and ``is_base`` (C,), and for each head ``HEAD_embeddings`` (C, d),
-        which are the inputs of the graph for the classes of the training; and ``HEAD_prompt_names``
-        (n,) and ``HEAD_prompt_embeddings`` (n, d), the whole prompt file.
+        It contains ``names`` and ``is_base`` (C,), and for each head ``HEAD_embeddings`` (C, d), the
+        inputs of the graph for the classes of the training, and ``HEAD_prompt_names`` (n,) and
+        ``HEAD_prompt_embeddings`` (n, d), the whole prompt file.
         """
         names = self.categories.all_
         arrays = {
@@ -94,13 +97,13 @@ class Vocabulary:
         """Read the file.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: not a vocabulary file, or of a later format.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is not a vocabulary file, or has a later format.
         """
         path = pathlib.Path(path)
         if not path.is_file():
             raise FileNotFoundError(
-                f'{path}: no such vocabulary file; python -m oadp.export writes it beside the ONNX file'
+                f'{path}: no such vocabulary file; python -m oadp.export writes it with the ONNX file'
             )
         try:
             with np.load(path, allow_pickle=False) as data:
@@ -117,7 +120,7 @@ class Vocabulary:
                 for head in heads
             )
         except (KeyError, TypeError, OSError, EOFError, ValueError) as e:
-            raise ValueError(f'{path}: not a vocabulary file of oadp.export ({e})') from e
+            raise ValueError(f'{path}: expected a vocabulary file of oadp.export ({e})') from e
         num_bases = int(is_base.sum())
         return cls(Categories(tuple(names[:num_bases]), tuple(names[num_bases:])), rows)
 
@@ -129,29 +132,29 @@ def _refuse(names: Sequence[str]) -> Any:
 def _check_format(found: int, path: pathlib.Path) -> None:
     if found != FORMAT:
         raise ValueError(
-            f'{path}: of format {found}, and this version of oadp reads format {FORMAT}; export it '
-            'again, or update oadp'
+            f'{path}: expected format {FORMAT}, found {found}; export the detector again, or '
+            'update oadp'
         )
 
 
 def write_metadata(model: Any, values: Mapping[str, Any]) -> None:
-    """Put JSON values into an ``onnx.ModelProto``, with the format's number."""
+    """Add JSON values and the version of the format to the metadata of an ``onnx.ModelProto``."""
     for key, value in {'format': FORMAT, **values}.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = _KEY + key, json.dumps(value)
 
 
 def read_metadata(session: Any, path: str | os.PathLike) -> dict[str, Any]:
-    """Read what ``write_metadata`` wrote.
+    """Read the metadata of ``write_metadata``.
 
     Raises:
-        ValueError: another ONNX file, or one of a later format.
+        ValueError: the file was not written by ``oadp.export``, or has a later format.
     """
     entries = session.get_modelmeta().custom_metadata_map
     metadata = {k[len(_KEY) :]: json.loads(v) for k, v in entries.items() if k.startswith(_KEY)}
     if 'format' not in metadata:
         raise ValueError(
-            f'{path}: not a file of oadp.export: its metadata has no {_KEY}format, only '
+            f'{path}: expected a file of oadp.export, but its metadata has no {_KEY}format, only '
             f'{sorted(entries)}'
         )
     _check_format(metadata['format'], pathlib.Path(path))
@@ -162,7 +165,7 @@ def import_onnxruntime() -> types.ModuleType:
     """Import ONNX Runtime.
 
     Raises:
-        ImportError: it is not installed; says how to.
+        ImportError: it is not installed; the message says how to install it.
     """
     try:
         import onnxruntime
@@ -180,12 +183,12 @@ def open_session(
 
     Args:
         path: the ONNX file.
-        device: ``cpu``, ``cuda`` or ``cuda:N``; by default ``cuda`` where ONNX Runtime has it.
-        threads: one for each core by default.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; ``cuda`` by default if ONNX Runtime supports it.
+        threads: number of threads; one per core by default.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an ONNX file, or a device that is not there.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not an ONNX file, or the device is not available.
         ImportError: see ``import_onnxruntime``.
     """
     path = pathlib.Path(path)
@@ -193,12 +196,12 @@ def open_session(
         raise FileNotFoundError(f'{path}: no such ONNX file; python -m oadp.export writes one')
     runtime = import_onnxruntime()
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 3  # errors only
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
         return runtime.InferenceSession(path, options, providers=_providers(runtime, device))
-    except Exception as e:  # onnxruntime's own kinds of error share no other base
+    except Exception as e:  # the only common base of onnxruntime's errors
         if isinstance(e, ValueError) or not type(e).__module__.startswith('onnxruntime'):
             raise
         raise ValueError(f'{path}: ONNX Runtime cannot load it ({e})') from e

@@ -1,4 +1,4 @@
-"""CLIP's text encoder by ONNX Runtime: embeddings of any names without torch."""
+"""CLIP's text encoder in ONNX Runtime: text embeddings of any names without torch."""
 
 __all__ = ['OnnxTextEmbedder', 'clean_text']
 
@@ -17,7 +17,7 @@ BATCH_SIZE = 256  # sentences
 
 
 def clean_text(text: str) -> str:
-    """Clean a text as CLIP's tokeniser does: broken encodings, HTML entities, white space, capitals."""
+    """Clean a text as CLIP's tokenizer does: broken encodings, HTML entities, white space, case."""
     import ftfy
 
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
@@ -25,13 +25,13 @@ def clean_text(text: str) -> str:
 
 
 class OnnxTextEmbedder:
-    """Text embeddings of names, each computed once: the mean over the sentences in the file.
+    """Text embeddings of names: the mean over the file's sentences, computed once per name.
 
     Args:
         session: an ``onnxruntime.InferenceSession`` of the text encoder.
-        tokenizer: a ``tokenizers.Tokenizer`` that adds the start and the end.
-        templates: sentences with ``{}`` in the name's place.
-        context_length: the longest sequence of tokens, the start and the end included.
+        tokenizer: a ``tokenizers.Tokenizer`` that adds the start and end tokens.
+        templates: sentences with ``{}`` in place of the name.
+        context_length: maximum number of tokens, including the start and end tokens.
     """
 
     def __init__(
@@ -48,19 +48,20 @@ class OnnxTextEmbedder:
     def load(
         cls, path: str | os.PathLike, device: str | None = None, threads: int | None = None
     ) -> 'OnnxTextEmbedder':
-        """Read the text encoder beside a detector.
+        """Load the text encoder in the folder of a detector.
 
         Args:
-            path: of the detector, ``NAME.onnx``.
-            device, threads: see ``open_session``.
+            path: the file of the detector, ``NAME.onnx``.
+            device: see ``open_session``.
+            threads: see ``open_session``.
 
         Raises:
-            FileNotFoundError: one of its two files is not there.
-            ValueError: not files of ``oadp.export``.
+            FileNotFoundError: one of its two files does not exist.
+            ValueError: the files were not written by ``oadp.export``.
             ImportError: ``tokenizers`` or ``ftfy`` is not installed.
         """
         try:
-            import ftfy  # noqa: F401  of no use until the first name, but missing it is told at once
+            import ftfy  # noqa: F401  needed at the first name; report now that it is missing
             import tokenizers
         except ImportError as e:
             raise ImportError(
@@ -70,7 +71,7 @@ class OnnxTextEmbedder:
         file = pathlib.Path(tokenizer_path(path))
         if not file.is_file():
             raise FileNotFoundError(
-                f'{file}: no such tokeniser; oadp.export --text-encoder writes it'
+                f'{file}: no such tokenizer; oadp.export --text-encoder writes it'
             )
         session = open_session(text_path(path), device, threads)
         metadata = read_metadata(session, text_path(path))
@@ -86,10 +87,10 @@ class OnnxTextEmbedder:
             names: n names, clean.
 
         Returns:
-            (n, d) float32: means of unit vectors, so themselves a little shorter.
+            (n, d) float32: means of unit vectors, with lengths a little below 1.
 
         Raises:
-            ValueError: names too long for CLIP's context; all are listed.
+            ValueError: names are too long for CLIP's context; all are listed.
         """
         with self._lock:
             new = [name for name in dict.fromkeys(names) if name not in self._known]
@@ -97,8 +98,8 @@ class OnnxTextEmbedder:
             long = [n for n, rows in tokens.items() if max(map(len, rows)) > self._context_length]
             if long:
                 raise ValueError(
-                    f'too long for CLIP, whose context is {self._context_length} tokens with the '
-                    f'words around the name: {long}'
+                    f'names too long for CLIP, whose context is {self._context_length} tokens including '
+                    f'the words around the name: {long}'
                 )
             for name, rows in tokens.items():
                 self._known[name] = self._encode(rows).mean(axis=0, dtype=np.float64)
@@ -109,7 +110,7 @@ class OnnxTextEmbedder:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
 
     def _encode(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
-        """(n, d) unit vectors of n sequences of tokens."""
+        """Return the (n, d) unit vectors of n sequences of tokens."""
         parts = []
         for i in range(0, len(rows), BATCH_SIZE):
             batch = rows[i : i + BATCH_SIZE]

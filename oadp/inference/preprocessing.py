@@ -1,6 +1,6 @@
-"""Prepare an image as the network's input, by NumPy and OpenCV alone.
+"""Convert an image to the network's input with NumPy and OpenCV.
 
-The numbers are those of mmdet's test pipeline, to the last bit (``tests/inference``): the same calls
+The result is equal to that of mmdet's test pipeline, bit for bit (``tests/inference``): the same calls
 of OpenCV in the same order.
 """
 
@@ -20,14 +20,14 @@ _FORMATS = ('ImageToTensor', 'DefaultFormatBundle')
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Resize to fit a size, keep the aspect ratio, normalise. Padding is done by the graph.
+    """Resize to fit a size with the same aspect ratio, and normalize. The graph pads the image.
 
     Attributes:
         size: longer and shorter side, in pixels, of the largest input.
-        mean: subtracted from each channel, in the order of ``channels``.
-        std: by which each channel is then divided.
+        mean: mean of each channel, in the order of ``channels``.
+        std: standard deviation of each channel.
         channels: ``RGB`` or ``BGR``.
-        divisor: height and width are padded with zeros, right and below, to multiples of this.
+        divisor: height and width are padded with zeros, at the right and bottom, to multiples of it.
     """
 
     size: tuple[int, int]
@@ -43,11 +43,11 @@ class Preprocessing:
         """Read a config's test pipeline.
 
         Args:
-            pipeline: of ``validator.dataloader.dataset``.
-            size: sides in pixels in place of the pipeline's ``img_scale``.
+            pipeline: the pipeline of ``validator.dataloader.dataset``.
+            size: sides in pixels, in place of the pipeline's ``img_scale``.
 
         Raises:
-            ValueError: steps that this class does not do; says which.
+            ValueError: the pipeline has steps that this class does not support; names them.
         """
         try:
             read, augment = pipeline
@@ -72,10 +72,11 @@ class Preprocessing:
             raise ValueError(f'{_EXPECTED}; found {list(pipeline)} ({e})') from e
         if not known:
             raise ValueError(f'{_EXPECTED}; found {list(pipeline)}')
+        longer, shorter = sorted(size or scale, reverse=True)
         return cls(
-            size=tuple(sorted(size or scale, reverse=True)),
-            mean=tuple(map(float, normalize['mean'])),
-            std=tuple(map(float, normalize['std'])),
+            size=(longer, shorter),
+            mean=_triple(normalize['mean']),
+            std=_triple(normalize['std']),
             channels='RGB' if normalize.get('to_rgb', True) else 'BGR',
             divisor=by_kind['Pad']['size_divisor'],
         )
@@ -83,21 +84,23 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> 'Preprocessing':
         """Build from the result of ``dataclasses.asdict``, also after a round trip through JSON."""
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
+        }
         return cls(**values)
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Prepare an image.
+        """Convert an image.
 
         Args:
             image: (h, w, 3) uint8, RGB.
 
         Returns:
-            (1, 3, h', w') float32, and (4,) float32: by what to divide xyxy in pixels of that to get
-            pixels of the image.
+            The input, (1, 3, h', w') float32, and its scale, (4,) float32: divide xyxy boxes in pixels
+            of the input by it to get pixels of the image.
 
         Raises:
-            ValueError: an image so narrow that nothing would be left of its shorter side.
+            ValueError: the shorter side of the resized image would have no pixel.
         """
         h, w = image.shape[:2]
         factor = min(max(self.size) / max(h, w), min(self.size) / min(h, w))
@@ -109,12 +112,17 @@ class Preprocessing:
         resized = cv2.resize(
             np.ascontiguousarray(image), size_wh, interpolation=cv2.INTER_LINEAR
         ).astype(np.float32)
-        # mmdet keeps both in float32 and computes in float64.
+        # mmdet stores both in float32 and computes in float64.
         mean, std = (np.array([v], np.float32).astype(np.float64) for v in (self.mean, self.std))
         cv2.subtract(resized, mean, resized)
         cv2.multiply(resized, 1 / std, resized)
         scale = np.array([size_wh[0] / w, size_wh[1] / h] * 2, dtype=np.float32)
         return np.ascontiguousarray(resized.transpose(2, 0, 1))[None], scale
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = map(float, values)
+    return first, second, third
 
 
 _EXPECTED = (

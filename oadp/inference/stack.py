@@ -1,6 +1,6 @@
-"""What a detector runs on: the device, the ops and CLIP.
+"""Checks of the packages that a detector needs: the device, the ops and CLIP.
 
-Each check imports its packages itself, so that a broken one is reported with the others.
+Each check imports its packages itself, so that the report includes packages that fail to import.
 """
 
 __all__ = ['CHECKS']
@@ -12,7 +12,11 @@ def _ops() -> str:
     from oadp import compat
 
     whose = compat.ops_in_use()
-    note = '' if whose == 'mmcv-full' else ' (mmcv-full has none compiled; make install OPS=1)'
+    note = (
+        ''
+        if whose == 'mmcv-full'
+        else ' (mmcv-full has no compiled ops; make install OPS=1 compiles them)'
+    )
     return f'NMS and RoIAlign of {whose}{note}'
 
 
@@ -21,9 +25,9 @@ def _device() -> str:
 
     if not torch.cuda.is_available():
         built = (
-            f'torch is made for CUDA {torch.version.cuda}' if torch.version.cuda else 'CPU build'
+            f'torch was built for CUDA {torch.version.cuda}' if torch.version.cuda else 'CPU build'
         )
-        return f'CPU, {torch.get_num_threads()} threads; no GPU in sight ({built})'
+        return f'CPU, {torch.get_num_threads()} threads; no GPU is visible ({built})'
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     names = ', '.join(f'{d.name} ({d.total_memory / 2**30:.0f} GiB)' for d in devices)
     return f'{names}; CUDA {torch.version.cuda}'

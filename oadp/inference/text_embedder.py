@@ -1,12 +1,13 @@
-"""Text embeddings of names, each computed once.
+"""Compute text embeddings of names with CLIP, once per name.
 
-They are those of ViLD's prompt file: the mean over its templates of what CLIP's text encoder says. A
-name costs 74 sentences, so its embedding is kept in the user's cache folder under what it was made
-from, and CLIP is loaded only when a name is new.
+They are those of ViLD's prompt file: the mean of CLIP's embeddings over its templates. A name takes 74
+sentences, so its embedding is cached in the user's cache folder by the inputs that it depends on, and
+CLIP is loaded only for a new name.
 """
 
 __all__ = ['TextEmbedder']
 
+import functools
 import hashlib
 import json
 import os
@@ -27,22 +28,22 @@ from oadp.utils import runtime
 from oadp.utils.files import atomic_write, sha256
 
 _LAYOUT = 1
-"""Part of every key: to be raised when an embedding of the same name would come out differently."""
+"""Part of every key: increase it when the embedding of a name changes."""
 
 _logger = runtime.get_logger()
 
 
 class TextEmbedder:
-    """Text embeddings of names, from the cache where they are in it, else by CLIP.
+    """Text embeddings of names, from the cache or by CLIP.
 
-    CLIP is loaded at the first name that is not in the cache, and stays. To know the cache's key
-    without CLIP's file, the file's checksum is kept by path, size and time of change; where the file
-    is gone, the checksum it had serves.
+    CLIP is loaded at the first name that is not cached, and is kept. The checksum of CLIP's file, a part
+    of the cache's keys, is stored by path, size and time of change; if the file was deleted, its last
+    checksum is used.
 
     Args:
         clip_path: CLIP's weights, see ``load_clip``.
-        folder: where to keep embeddings; the user's cache folder by default.
-        device: where CLIP is put.
+        folder: the cache; the user's cache folder by default.
+        device: device of CLIP.
     """
 
     def __init__(
@@ -66,34 +67,37 @@ class TextEmbedder:
             names: n names, clean.
 
         Returns:
-            (n, d) float32 on the CPU, the rows that ``python -m oadp.prompts.vild`` would write:
-            means of unit vectors, so themselves a little shorter.
+            (n, d) float32 on the CPU, equal to the rows that ``python -m oadp.prompts.vild`` writes:
+            means of unit vectors, with lengths a little below 1.
 
         Raises:
-            FileNotFoundError: a name is new and CLIP's file is not there.
-            ValueError: names too long for CLIP's context; all are listed.
+            FileNotFoundError: a name is new and CLIP's file does not exist.
+            ValueError: names are too long for CLIP's context; all are listed.
         """
         with self._lock:
             checksum = self._checksum()
             paths = [self._path(checksum, name) for name in names]
-            rows = [_read_array(path) for path in paths]
-            new = [i for i, row in enumerate(rows) if row is None]
+            cached = [_read_array(path) for path in paths]
+            rows = {i: row for i, row in enumerate(cached) if row is not None}
+            new = [i for i, row in enumerate(cached) if row is None]
             if new:
                 computed = self._compute([names[i] for i in new])
                 for i, row in zip(new, computed.numpy(), strict=True):
                     rows[i] = row
-                    self._write(paths[i], lambda f, row=row: np.save(f, row))
-        return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, 0)
+                    self._write(paths[i], functools.partial(np.save, arr=row))
+        if not rows:
+            return torch.empty(0, 0)
+        return torch.from_numpy(np.stack([rows[i] for i in range(len(names))]))
 
     def _compute(self, names: Sequence[str]) -> Tensor:
         if self._clip is None:
             self._clip = load_clip(self.clip_path, self._device)
-        context = self._clip.context_length
+        context: Any = self._clip.context_length
         long = [name for name in names if not _fits(name, context)]
         if long:
             raise ValueError(
-                f'too long for CLIP, whose context is {context} tokens with the words around the '
-                f'name: {long}'
+                f'names too long for CLIP, whose context is {context} tokens including the words '
+                f'around the name: {long}'
             )
         return embed_names(self._clip, names).float().cpu()
 
@@ -102,13 +106,13 @@ class TextEmbedder:
         return self.folder / 'text' / f'{_hash(key)}.npy'
 
     def _checksum(self) -> str:
-        """SHA-256 of CLIP's file."""
+        """Return the SHA-256 of CLIP's file."""
         path = self.clip_path.absolute()
         note = self.folder / 'weights' / f'{_hash(str(path))}.json'
         known = _read_json(note)
         if not path.is_file():
             if known is None:
-                return ''  # Matches nothing, so the loader says what is missing.
+                return ''  # Matches no key, so load_clip reports the missing file.
             return known['sha256']
         stat = path.stat()
         state = {'path': str(path), 'size': stat.st_size, 'changed': stat.st_mtime_ns}
@@ -120,12 +124,12 @@ class TextEmbedder:
         return checksum
 
     def _write(self, path: pathlib.Path, write: Callable[[IO[bytes]], Any]) -> None:
-        """Write a file of the cache, atomically. One that cannot be written is no reason to stop."""
+        """Write a file of the cache, atomically. Log a warning if it cannot be written."""
         try:
             with atomic_write(path) as temporary, temporary.open('wb') as f:
                 write(f)
         except OSError as e:
-            _logger.warning('%s: not written, so this is computed again next time (%s)', path, e)
+            _logger.warning('%s: not written, so it is computed again next time (%s)', path, e)
 
 
 def _fits(name: str, context: int) -> bool:
@@ -147,7 +151,7 @@ def _read_array(path: pathlib.Path) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as e:
-        _logger.warning('%s: a broken cache file, computed again (%s)', path, e)
+        _logger.warning('%s: broken cache file, computed again (%s)', path, e)
         return None
     return row if row.ndim == 1 and np.isfinite(row).all() else None
 

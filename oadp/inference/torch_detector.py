@@ -1,8 +1,7 @@
-"""The detector by torch: the modules that are trained and evaluated, behind ``Detector``.
+"""A ``Detector`` that runs in torch, with the modules that are trained and evaluated.
 
-It runs the modules that ``oadp.dp.test`` runs, in the same order and with the config's own test
-pipeline, so that its detections are those that were evaluated. A vocabulary replaces the matrices
-of the two classifiers and nothing else.
+It runs the modules of ``oadp.dp.test``, in the same order and with the config's test pipeline, so its
+detections are those that are evaluated. A vocabulary replaces only the matrices of the two classifiers.
 """
 
 __all__ = ['Detector', 'TorchDetector']
@@ -41,7 +40,7 @@ def _device(name: str | torch.device) -> torch.device:
 
 
 class TorchDetector(Detector):
-    """A ``Detector`` that torch computes; ``Detector.from_checkpoint`` makes it."""
+    """A ``Detector`` that runs in torch; created by ``Detector.from_checkpoint``."""
 
     def __init__(
         self,
@@ -50,14 +49,16 @@ class TorchDetector(Detector):
         categories: Categories,
         embed: Callable[[Sequence[str]], Tensor],
     ) -> None:
-        """
+        """Create a detector.
+
         Args:
-            model: what ``build_detector`` gives, loaded, on its device, in evaluation mode.
+            model: a detector of ``build_detector`` with its weights, in evaluation mode.
             pipeline: the config's test pipeline.
             categories: the category set of the training.
-            embed: gives (m, d) text embeddings of m names that the prompt files lack.
+            embed: return (m, d) text embeddings of m names that are not in the prompt files.
         """
-        heads = (model.roi_head.bbox_head, model.roi_head._object_head)
+        roi_head: Any = model.roi_head
+        heads = (roi_head.bbox_head, roi_head._object_head)
         rows = [PromptRows.load(head.fc_cls.prompts) for head in heads if head is not None]
         super().__init__(model, categories, rows, embed)
         self._device = next(model.parameters()).device
@@ -81,7 +82,7 @@ class TorchDetector(Detector):
         device = _device(device)
         plain = to_plain(config)
         section(plain, '.model')
-        plain['model']['distiller'] = None  # It hooks modules for training alone.
+        plain['model']['distiller'] = None  # It hooks modules only for training.
         model = load_detector(plain, checkpoint, torch.device(device))
         if not isinstance(model, ViLD):
             raise ValueError(
@@ -115,13 +116,13 @@ class TorchDetector(Detector):
         max_detections: int | None,
     ) -> Found:
         img, meta = self._prepare(image)
-        roi_head = model.roi_head
+        roi_head: Any = model.roi_head
         settings = copy.copy(roi_head.test_cfg)
         settings.score_thr = max(settings.score_thr, score_threshold)
         if max_detections is not None:
             settings.max_per_img = min(settings.max_per_img, max_detections)
         masks = None
-        # On a GPU, `load_detector` may have set it, as for evaluation.
+        # `load_detector` sets it on a GPU as for evaluation.
         half = getattr(model, 'fp16_enabled', False)
         with torch.autocast(self._device.type, enabled=half):
             features = model.extract_feat(img)
@@ -138,12 +139,12 @@ class TorchDetector(Detector):
         return Found(rows[:, :4], rows[:, 4], labels[0].cpu().numpy(), masks)
 
     def _prepare(self, image: np.ndarray) -> tuple[Tensor, dict[str, Any]]:
-        """The network's input, (1, 3, h, w), and what mmdet has to know of it."""
-        # mmdet loads pictures in the order BGR, and its pipelines take it from there.
+        """Return the network's input, (1, 3, h, w), and mmdet's metadata of the image."""
+        # mmdet's pipelines expect BGR images.
         bgr = np.ascontiguousarray(image[..., ::-1])
         try:
             data = self._transform({'img': bgr})
-        except cv2.error as e:  # resized to the network's input, it would have no pixel in height
+        except cv2.error as e:  # the resized image would have a side of 0 pixels
             h, w = image.shape[:2]
             raise ValueError(f'an image of {w} × {h} pixels is too narrow for the detector') from e
         [img], [meta] = data['img'], data['img_metas']
@@ -151,19 +152,21 @@ class TorchDetector(Detector):
 
 
 def _from_memory(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A test pipeline that finds the picture in its input, where it would read a file."""
+    """Return a test pipeline that takes the image from its input in place of a file."""
     first, *others = map(dict, pipeline)
     if first['type'] not in ('LoadImageFromFile', 'ReadImage'):
-        raise ValueError(f'a test pipeline begins with LoadImageFromFile; found {first["type"]}')
+        raise ValueError(
+            f'expected a test pipeline that starts with LoadImageFromFile; found {first["type"]}'
+        )
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # It tells the user to do what it does itself.
+        warnings.simplefilter('ignore')  # It warns about the change that it makes.
         return replace_ImageToTensor([{**first, 'type': 'LoadImageFromWebcam'}, *others])
 
 
 def _in_order(
     by_class: list[list[np.ndarray]], labels: Tensor, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Masks as mmdet lists them, by class, to (k, h, w) bool in the order of the detections."""
+    """Convert mmdet's lists of masks by class to (k, h, w) bool in the order of the detections."""
     queues = [iter(masks) for masks in by_class]
     masks = [next(queues[label]) for label in labels.tolist()]
     return np.array(masks, dtype=bool).reshape(len(masks), *shape[:2])

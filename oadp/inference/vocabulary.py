@@ -1,7 +1,7 @@
-"""A vocabulary: the names to detect, and the matrix that a classifier gets for them.
+"""A vocabulary: the names to detect, and the classifier's matrix for them.
 
-Names come from people (a command line, a text field), so they are cleaned and checked here, once.
-What a prompt file says of a name stands; only for others a text embedding is asked for.
+Names are typed by people (on a command line, in a text field), so this module cleans and checks them.
+A name that a prompt file contains keeps its embedding there; the text encoder is used only for others.
 """
 
 __all__ = [
@@ -25,7 +25,7 @@ import numpy as np
 
 from oadp.utils import runtime
 
-MAX_NAME_LENGTH = 200  # characters; CLIP's 77 tokens hold fewer in any case
+MAX_NAME_LENGTH = 200  # characters; always more than CLIP's 77 tokens
 
 _FOREIGN_SEPARATORS = re.compile('[，、；﹐﹑﹔､،؛]')  # full width, small, half width, Arabic
 _SEPARATORS = re.compile(rf'\r\n|[,;\r\n\u2028\u2029]|{_FOREIGN_SEPARATORS.pattern}')
@@ -33,18 +33,18 @@ _SEPARATORS = re.compile(rf'\r\n|[,;\r\n\u2028\u2029]|{_FOREIGN_SEPARATORS.patte
 _MAX_FILE = 8 << 20  # bytes of a vocabulary file; LVIS's 1,203 names have 20,000
 _LISTED = 5  # names in a message
 
-_UNIT_TOLERANCE = 1e-3  # of a row's length; prompt files that passed through fp16 are within 5e-4
+_UNIT_TOLERANCE = 1e-3  # of a row's length; rows that were converted to fp16 are within 5e-4
 
 _logger = runtime.get_logger()
 
 
 def parse_names(text: str) -> list[str]:
-    """Split what a person typed, at commas, semicolons and line breaks. A last comma is no name.
+    """Split a text at commas, semicolons and line breaks. A trailing comma is ignored.
 
-    Chinese, Japanese and Arabic commas separate as well. JSON is read as in a vocabulary file.
+    Chinese, Japanese and Arabic commas are separators, too. JSON is read as in a vocabulary file.
 
     Raises:
-        ValueError: JSON of another form.
+        ValueError: JSON of another format.
 
     >>> parse_names('red kite, mug,'), parse_names('猫、狗'), parse_names('[["mug"], ["cat"]]')
     (['red kite', 'mug'], ['猫', '狗'], ['mug', 'cat'])
@@ -55,27 +55,29 @@ def parse_names(text: str) -> list[str]:
 
 
 def read_names(path: str | os.PathLike) -> list[str]:
-    """Read a vocabulary file: a name a line, or JSON. UTF-8; blank lines do not count.
+    """Read a vocabulary file: one name per line, or JSON. UTF-8; blank lines are ignored.
 
-    A name may have commas, such as *bow, of a ship*; the commas of ``parse_names`` that are not ASCII
-    separate names here as well. JSON is a list of names, a list of lists of them, or a category file of
-    this project (``bases`` and ``novels``).
+    A name may contain ASCII commas, such as *bow, of a ship*; the other commas of ``parse_names`` are
+    separators here, too. JSON is a list of names, a list of lists of names, or a category file of this
+    project (``bases`` and ``novels``).
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a text file, or JSON of another form.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a text file, or JSON of another format.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such vocabulary file; expected a text, a name a line')
+        raise FileNotFoundError(
+            f'{path}: no such vocabulary file; expected a text file with one name per line'
+        )
     if path.stat().st_size > _MAX_FILE:
         raise ValueError(
-            f'{path}: {path.stat().st_size} bytes; a vocabulary has {_MAX_FILE} at most'
+            f'{path}: {path.stat().st_size} bytes; expected a vocabulary of at most {_MAX_FILE}'
         )
     try:
         text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as e:
-        raise ValueError(f'{path}: expected a UTF-8 text with a name a line ({e})') from e
+        raise ValueError(f'{path}: expected a UTF-8 text file with one name per line ({e})') from e
     if _is_json(text):
         try:
             return _names_of_json(text)
@@ -101,11 +103,11 @@ def _names_of_json(text: str) -> list[str]:
         content = json.loads(text)
     except (ValueError, RecursionError) as e:
         raise ValueError(
-            f'starts as JSON does and is none ({e}); expected a name a line, or a JSON list of names'
+            f'starts like JSON but is not valid ({e}); expected one name per line, or a JSON list of names'
         ) from None
     if isinstance(content, dict) and {*content} & {'bases', 'novels'}:
         content = [content.get('bases', []), content.get('novels', [])]
-    names = []
+    names: list[Any] = []
     for item in content if isinstance(content, list) else [None]:
         names += item if isinstance(item, list) else [item]
     if not all(isinstance(name, str) for name in names):
@@ -117,21 +119,20 @@ def _names_of_json(text: str) -> list[str]:
 
 
 def clean_names(names: Iterable[str], warn: Callable[[str], object] = _logger.warning) -> list[str]:
-    """Take out surplus white space, empty names and repetitions.
+    """Remove surplus white space, empty names and repetitions.
 
-    CLIP does not tell capitals from small letters, so names that differ in them alone are the same:
-    the first one stays.
+    CLIP ignores case, so names that differ only in case are the same: the first one is kept.
 
     Args:
-        names: as given.
-        warn: called with a sentence on what was left out.
+        names: the names as typed.
+        warn: called with a sentence that describes the removed names.
 
     Raises:
-        TypeError: a string in place of a list, or a name that is none.
-        ValueError: over-long names (all are listed), or no name at all.
+        TypeError: ``names`` is a string, or contains something else than strings.
+        ValueError: names are too long (all are listed), or there is no name.
 
     >>> clean_names(['mug ', 'red  kite', 'Mug'], warn=print)
-    'Mug' is given twice: the first one counts
+    'Mug' is given twice: the first one is used
     ['mug', 'red kite']
     """
     if isinstance(names, str):
@@ -150,12 +151,10 @@ def clean_names(names: Iterable[str], warn: Callable[[str], object] = _logger.wa
             repeated.setdefault(name.casefold(), name)
         else:
             kept[name.casefold()] = name
-    # A sentence for all of them: a text of one word many times has a hundred thousand.
+    # One sentence for all: a text may repeat a word a hundred thousand times.
     if num_empty:
         warn(
-            'an empty name is left out'
-            if num_empty == 1
-            else f'{num_empty} empty names are left out'
+            'an empty name is ignored' if num_empty == 1 else f'{num_empty} empty names are ignored'
         )
     if repeated:
         warn(_describe_repeated([*repeated.values()]))
@@ -167,24 +166,24 @@ def clean_names(names: Iterable[str], warn: Callable[[str], object] = _logger.wa
             'commas or line breaks'
         )
     if not kept:
-        raise ValueError('the vocabulary has no name: expected at least one')
+        raise ValueError('expected at least one name, found none')
     return list(kept.values())
 
 
 def _describe_repeated(names: Sequence[str]) -> str:
     shown = ', '.join(repr(name[:40]) for name in names[:_LISTED])
     if len(names) == 1:
-        return f'{shown} is given twice: the first one counts'
+        return f'{shown} is given twice: the first one is used'
     more = f', … ({len(names)} in all)' if len(names) > _LISTED else ''
-    return f'{shown}{more} are given twice: the first ones count'
+    return f'{shown}{more} are given twice: the first ones are used'
 
 
 @dataclasses.dataclass(frozen=True)
 class PromptRows:
-    """A prompt file as a dictionary of names, which new names join.
+    """The embeddings of a prompt file by name, to which new names can be added.
 
     Attributes:
-        path: where it was read.
+        path: the prompt file.
         names: n names.
         embeddings: (n, d) float32.
     """
@@ -197,31 +196,30 @@ class PromptRows:
     def load(cls, path: str | os.PathLike) -> 'PromptRows':
         """Read a prompt file; errors are those of ``read_prompts``."""
         from oadp.data.prompt_files import (
-            read_prompts,  # torch, which an exported detector runs without
+            read_prompts,  # needs torch, without which exported detectors run
         )
 
         prompts = read_prompts(path)
         return cls(str(path), tuple(prompts['names']), prompts['embeddings'].numpy())
 
     def matrix(self, names: Sequence[str], embed: Callable[[Sequence[str]], Any]) -> np.ndarray:
-        """A classifier's matrix for a vocabulary.
+        """Return the classifier's matrix for a vocabulary.
 
-        A name that the file has keeps the file's row, bit for bit, so that a known class is detected
-        as it always was; capitals, and blanks for underscores, make no difference. Any other name
-        gets its row from ``embed``. Where the file's rows are of unit length, as learned prompts
-        are, the new row is brought to it: a shorter one would rank its class below the others for
-        no reason.
+        A name in the file keeps its row, bit for bit, so the detections of a known class do not change;
+        case, and spaces in place of underscores, are ignored. Any other name gets its row from
+        ``embed``. If the file's rows have unit length, as learned prompts do, the new row is
+        normalized: a shorter one would reduce the scores of its class.
 
         Args:
             names: C clean names.
-            embed: gives (m, d) embeddings, an array or a tensor on the CPU, of the m names that the
-                file does not have; not called where there is none.
+            embed: return (m, d) embeddings, an array or a tensor on the CPU, of the m names that are
+                not in the file; not called if there are none.
 
         Returns:
             (C, d) float32.
 
         Raises:
-            ValueError: ``embed`` gives another dimension than the file has.
+            ValueError: ``embed`` returns embeddings of another dimension.
         """
         exact = {name: i for i, name in enumerate(self.names)}
         loose = {loosen(name): i for name, i in reversed(exact.items())}
@@ -233,7 +231,7 @@ class PromptRows:
             if rows.shape[1] != matrix.shape[1]:
                 raise ValueError(
                     f'CLIP gives embeddings of {rows.shape[1]} numbers, {self.path} has '
-                    f'{matrix.shape[1]}: give the CLIP that the detector was taught by (--clip)'
+                    f'{matrix.shape[1]}: give the CLIP that the detector was trained with (--clip)'
                 )
             lengths = np.linalg.norm(self.embeddings, axis=1)
             if (np.abs(lengths - 1) < _UNIT_TOLERANCE).all():
@@ -243,7 +241,7 @@ class PromptRows:
 
 
 def loosen(name: str) -> str:
-    """What two spellings of a name have in common.
+    """Return a key that is equal for two spellings of a name.
 
     >>> loosen('Wine_glass')
     'wine glass'

@@ -28,29 +28,29 @@ if TYPE_CHECKING:
     from oadp.inference.detector import Detector
 
 MAX_UPLOAD = 20  # megabytes
-MAX_PIXELS = 50_000_000  # of a picture; a small file can unfold to a very large one
-MAX_DRAWN_SIDE = 16_384  # pixels of an answer; browsers and JPEG take no longer sides
-MAX_NAMES = 300  # a request
+MAX_PIXELS = 50_000_000  # of an image; a small file can contain a very large one
+MAX_DRAWN_SIDE = 16_384  # pixels of a drawing; the limit of browsers and JPEG
+MAX_NAMES = 300  # per request
 MAX_DETECTIONS = 100
-MAX_WAITING = 32  # requests in the queue; more are turned away
-AT_ONCE = 2  # requests computed at a time
+MAX_WAITING = 32  # requests in the queue; further ones are refused
+AT_ONCE = 2  # concurrent requests
 VOCABULARIES_KEPT = 64
 NUM_EXAMPLES = 4
 KEEP_UPLOADS = 3600  # seconds
 
 _PATH = re.compile(r'(?<![\w/])[~.]{0,2}/\w|\w/[\w./-]*\.\w|[A-Za-z]:\\')
-"""What looks like a path of this machine: absolute, or relative with a suffix at its end."""
+"""Text that looks like a path of this machine: absolute, or relative with a suffix."""
 
 COLUMNS = ['class', 'score', 'left', 'top', 'width', 'height']
 
-TITLE = '# Detect what you name\nGive a picture and words; the detector looks for them.'
+TITLE = '# Open-vocabulary detection\nGive an image and the names to detect in it.'
 
 
 def import_gradio() -> types.ModuleType:
-    """Gradio, told before it is imported that it has nothing to report to anyone.
+    """Import Gradio with its telemetry disabled.
 
     Raises:
-        ImportError: it is not installed; says how to.
+        ImportError: it is not installed; the message says how to install it.
     """
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
     os.environ.setdefault('HF_HUB_DISABLE_TELEMETRY', '1')
@@ -63,10 +63,10 @@ def import_gradio() -> types.ModuleType:
 
 
 class Page:
-    """What happens between the widgets.
+    """The functions behind the widgets.
 
     Args:
-        detector: with the vocabulary that serves when no words are given.
+        detector: a detector with the default vocabulary.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -80,34 +80,35 @@ class Page:
         """Answer a request.
 
         Args:
-            path: of the uploaded picture.
-            words: names, separated by commas or line breaks; blank for the detector's own.
-            score_threshold: only detections that score higher.
+            path: the uploaded image.
+            words: names, separated by commas or line breaks; blank for the default vocabulary.
+            score_threshold: keep only detections that score higher.
 
         Returns:
-            The picture with boxes, a sentence with the number of detections and the seconds it took,
-            and the rows of the table (``COLUMNS``).
+            The image with boxes, a sentence with the number of detections and the time, and the rows
+            of the table (``COLUMNS``).
 
         Raises:
-            gradio.Error: no picture, an unreadable or too large one, or words that are no
-                vocabulary. The page shows it.
+            gradio.Error: there is no image, it is unreadable or too large, or the names are invalid.
+                The page shows the message.
         """
         from oadp.data.drawing import draw
         from oadp.data.images import read_image
 
         start = time.perf_counter()
         if path is None:
-            raise self._gradio.Error('Give a picture first.')
+            raise self._gradio.Error('Give an image first.')
         try:
             detector = self._detector_for(words)
             image = read_image(path, max_pixels=MAX_PIXELS)
             detections = detector(image, score_threshold, MAX_DETECTIONS)
             if words.strip():
-                detections.data.pop('is_base')  # One's own words are told apart by colour.
+                detections.data.pop('is_base')  # The visitor's names have one color each.
             drawn = draw(image, detections, MAX_DRAWN_SIDE)
-        except Exception as e:  # gradio would show any other message as it is
+        except Exception as e:  # gradio would show the message of any other error unchanged
             raise self._gradio.Error(_sentence(e, path)) from e
         seconds = time.perf_counter() - start
+        assert detections.confidence is not None
         rows = [
             [
                 str(name),
@@ -133,28 +134,28 @@ class Page:
         if not words.strip():
             return self._detector
         names = parse_names(words)
-        if len(names) > MAX_NAMES:  # before they are cleaned, which takes time
-            raise ValueError(f'{len(names)} names; this page takes {MAX_NAMES} at most')
+        if len(names) > MAX_NAMES:  # before cleaning, which takes time
+            raise ValueError(f'{len(names)} names; this page accepts at most {MAX_NAMES}')
         names = clean_names(names, self._gradio.Warning)
         return self._with_vocabulary(tuple(names))
 
 
-def _sentence(error: Exception, picture: str) -> str:
-    """What a visitor is told of an error: what is wrong with the request, and no path of the server."""
+def _sentence(error: Exception, image: str) -> str:
+    """Return the message that a visitor sees: the fault of the request, without paths of the server."""
     cause = find_cause(error)
-    text = describe_error(cause).replace(picture, pathlib.Path(picture).name)
+    text = describe_error(cause).replace(image, pathlib.Path(image).name)
     if is_user_error(cause) and not _PATH.search(text):
         return text
     runtime.get_logger().error('a request failed: %s', text, exc_info=not is_user_error(cause))
-    return 'This server cannot answer that request; its log says why.'
+    return 'The server cannot answer this request; see its log.'
 
 
 def build_page(detector: Detector, examples: Sequence[pathlib.Path] = ()) -> Any:
-    """The page, a ``gradio.Blocks``; ``launch`` serves it.
+    """Build the page, a ``gradio.Blocks``, which ``launch`` serves.
 
     Args:
-        detector: with the config's classes as its vocabulary.
-        examples: pictures to try.
+        detector: a detector with the config's classes as its vocabulary.
+        examples: images that visitors can try.
     """
     gradio = import_gradio()
     page = Page(detector)
@@ -166,20 +167,20 @@ def build_page(detector: Detector, examples: Sequence[pathlib.Path] = ()) -> Any
         with gradio.Row():
             with gradio.Column():
                 image = gradio.Image(
-                    label='Picture',
-                    type='filepath',  # as uploaded: the detector decodes as in training
+                    label='Image',
+                    type='filepath',  # the uploaded file: the detector decodes it as in training
                     image_mode=None,
                     sources=['upload', 'clipboard'],
                     elem_id='picture',
                 )
                 words = gradio.Textbox(
-                    label='Words',
-                    info=f'Separated by commas. Without any: the {own}.',
+                    label='Names',
+                    info=f'Separated by commas. Default: the {own}.',
                     placeholder='red kite, mug',
                     elem_id='words',
                 )
                 threshold = gradio.Slider(
-                    0, 1, value=0.3, step=0.01, label='Lowest score', elem_id='threshold'
+                    0, 1, value=0.3, step=0.01, label='Score threshold', elem_id='threshold'
                 )
                 button = gradio.Button('Detect', variant='primary', elem_id='detect')
             with gradio.Column():
@@ -187,7 +188,7 @@ def build_page(detector: Detector, examples: Sequence[pathlib.Path] = ()) -> Any
                     label='Detections',
                     format='jpeg',
                     interactive=False,
-                    buttons=['download', 'fullscreen'],  # not the one that uploads it elsewhere
+                    buttons=['download', 'fullscreen'],  # without the button that uploads it
                     elem_id='drawn',
                 )
                 summary = gradio.Markdown(elem_id='summary')
@@ -210,7 +211,7 @@ def build_page(detector: Detector, examples: Sequence[pathlib.Path] = ()) -> Any
 
 
 def launch(blocks: Any, host: str, port: int, **kwargs: Any) -> None:
-    """Serve the page. ``kwargs`` are those of ``gradio.Blocks.launch``."""
+    """Serve the page; ``kwargs`` are passed to ``gradio.Blocks.launch``."""
     gradio = import_gradio()
     blocks.launch(
         server_name=host,
@@ -231,13 +232,13 @@ def launch(blocks: Any, host: str, port: int, **kwargs: Any) -> None:
 
 
 def find_examples(folder: pathlib.Path) -> list[pathlib.Path]:
-    """A few pictures of the validation set, where it is there."""
+    """Return a few images of a folder; none if it does not exist."""
     from oadp.data.images import SUFFIXES
 
     if not folder.is_dir():
         return []
-    pictures = (p for p in folder.rglob('*') if p.suffix.lower() in SUFFIXES)
-    return sorted(itertools.islice(pictures, NUM_EXAMPLES))
+    images = (p for p in folder.rglob('*') if p.suffix.lower() in SUFFIXES)
+    return sorted(itertools.islice(images, NUM_EXAMPLES))
 
 
 def serve(detector: Detector, examples: Sequence[pathlib.Path], host: str, port: int) -> None:

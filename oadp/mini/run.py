@@ -17,6 +17,7 @@ from oadp.mini.results import SETTINGS, collect, tabulate
 from oadp.mini.settings import NUM_TRAIN, NUM_VAL, TeacherSettings
 from oadp.mini.stages import Runner, Stage, StageError
 from oadp.utils.command import ArgumentParser
+from oadp.utils.config_files import shipped_configs
 
 DATA = pathlib.Path('data/mini')
 WORK = pathlib.Path('work_dirs/mini')
@@ -248,7 +249,7 @@ def main(arguments: list[str] | None = None) -> None:
     root = args.root or (SMALL_ROOT if args.small else pathlib.Path())
     root.mkdir(parents=True, exist_ok=True)
     if not (root / 'configs').exists():
-        (root / 'configs').symlink_to(pathlib.Path(__file__).resolve().parents[2] / 'configs')
+        (root / 'configs').symlink_to(shipped_configs())
     cores = os.cpu_count() or 1
     runner = Runner(
         root,

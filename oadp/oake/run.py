@@ -51,7 +51,7 @@ def run(
         FileNotFoundError: a file that the config names does not exist.
         ValueError: unknown keys or wrong values in the config, or a faulty file.
     """
-    root = pathlib.Path('work_dirs', 'dry_run' if runtime.dry_run() else '', name)
+    root = runtime.work_dir(name)
     logger = runtime.get_logger(file=root / 'oake.log')
     if world.is_main:
         dump_config(config, root / 'config.py')

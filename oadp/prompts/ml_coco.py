@@ -109,8 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     with runtime.launch() as world:
-        folder = pathlib.Path('work_dirs/dry_run' if runtime.dry_run() else 'work_dirs')
-        work_dir = folder / 'prompts' / args.config.stem
+        work_dir = runtime.work_dir('prompts', args.config.stem)
         if runtime.dry_run():
             if world.is_main:
                 shutil.rmtree(work_dir, ignore_errors=True)

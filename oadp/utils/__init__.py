@@ -1,1 +1,1 @@
-"""Helpers that know nothing of detection or CLIP: files, command line, errors, memory."""
+"""Helpers that are independent of detection and CLIP: files, command line, errors, memory."""

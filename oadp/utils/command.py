@@ -1,7 +1,7 @@
-"""The frame of every command: its parser, its exit status, and what is printed when it fails.
+"""Run a command: its argument parser, its exit status, and the message if it fails.
 
-A command's module ends with ``run('oadp.NAME', main)``. ``main`` parses the arguments before it
-imports torch and mmdet, so that help and errors of the arguments come at once.
+The module of a command ends with ``run('oadp.NAME', main)``. ``main`` parses the arguments before it
+imports torch and mmdet, so that help and argument errors appear at once.
 """
 
 __all__ = ['ArgumentParser', 'run']
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from oadp.utils.errors import describe_error, find_cause, format_traceback, is_user_error
 
 TRACEBACK = 'OADP_TRACEBACK'
-INTERRUPTED = 130  # the exit status after Ctrl-C, as shells give it
+INTERRUPTED = 130  # the exit status after Ctrl-C, as in shells
 
 _BUG = (
     '{name}: this is a bug, in oadp or in a module that the config names. If it is not in a module '
@@ -24,14 +24,14 @@ _BUG = (
 
 
 class _TracebackAction(argparse.Action):
-    """Sets the environment variable, so that processes that the command starts follow it."""
+    """Set the environment variable, which the processes that the command starts inherit."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         os.environ[TRACEBACK] = '1'
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse's, with the option ``--traceback``, which :func:`run` follows."""
+    """Argument parser with the option ``--traceback``, which :func:`run` obeys."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,13 +47,13 @@ class ArgumentParser(argparse.ArgumentParser):
 def run(name: str, main: Callable[[], int | None]) -> NoReturn:
     """Run a command and end the process.
 
-    The exit status is that of ``main`` (None is 0), 1 after an error, 2 after an error of the
-    arguments, and 130 after Ctrl-C. An error that a user can cause is one or a few lines on stderr;
-    any other one keeps its traceback and is called a bug.
+    The exit status is that of ``main`` (None is 0), 1 after an error, 2 after an error in the
+    arguments, and 130 after Ctrl-C. For an error that a user can cause, a message of one or a few lines
+    is printed to stderr; for any other one, the traceback and a request to report the bug.
 
     Args:
-        name: what the lines start with, such as ``oadp.dp.train``.
-        main: parses ``sys.argv`` and does the work.
+        name: prefix of the messages, such as ``oadp.dp.train``.
+        main: parse ``sys.argv`` and run the command.
     """
     try:
         status = main() or 0
@@ -77,5 +77,5 @@ def _report(name: str, error: Exception) -> None:
 
 
 def _wants_traceback() -> bool:
-    # Not runtime's flags, which refuse other words: an error is being reported already.
+    # Not runtime's flags, which raise for other words: an error is already being reported.
     return os.environ.get(TRACEBACK, '').lower() not in ('', '0', 'false')

@@ -1,10 +1,10 @@
-"""Config files: load, override, write back.
+"""Load configs, override their values and write them.
 
-Configs are Python files with ``_base_`` inheritance, read by ``todd.Config``. Four things are added:
-``_delete_`` works in files, as in mmcv's; an override must name something that exists, so that a typing
-error is not a silent no-op; values in the authors' spelling are translated; and a config can be
-turned into plain containers for libraries that look into a ``dict`` from C. todd is imported by
-``load_config``, as it takes seconds: the arguments of a command are parsed before.
+Configs are Python files with ``_base_`` inheritance, read by ``todd.Config``. This module adds four
+things: ``_delete_`` works in files, as in mmcv's configs; an override must name an existing key, so
+that a typing error is reported; values in the authors' spelling are translated; and a config can be
+converted to plain containers, for libraries that read a ``dict`` from C. ``load_config`` imports todd,
+which takes seconds, after the arguments of a command are parsed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from oadp.utils import runtime
+from oadp.utils.config_files import find_config
 from oadp.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -39,25 +40,25 @@ _PLAIN = '_'
 def load_config(path: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> todd.Config:
     """Read a config file and apply overrides.
 
-    Values in the spelling of the authors' configs are translated, each with a warning.
+    Values in the authors' spelling are translated, each with a warning.
 
     Args:
-        path: a Python file; ``_base_`` is one path or a list of paths, relative to the file.
-        overrides: key to value, keys as on the command line: ``.a.b`` or ``.a[0].b``. A key must
-            exist, except for a new argument of a component (a dict that has ``type``), which the
-            component itself checks when it is built.
+        path: a Python file, or the name of a shipped config, see
+            :func:`~oadp.utils.config_files.find_config`; ``_base_`` in it is one path or a list of
+            paths, relative to the file.
+        overrides: key to value, with keys as on the command line: ``.a.b`` or ``.a[0].b``. A key must
+            exist, except for a new argument of a component (a dict with ``type``), which the component
+            checks when it is built.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: override keys that do not parse or do not exist; all of them are listed.
+        FileNotFoundError: the file, or one of its bases, does not exist.
+        ValueError: override keys are malformed or do not exist; all of them are listed.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such config; the shipped ones are under configs/')
+    path = find_config(path)
     from oadp.utils.config_layers import read_layers
 
     config = read_layers(path)
-    config.pop('__doc__', None)  # the file's docstring, which is no setting
+    config.pop('__doc__', None)  # the file's docstring
     _translate(config, path)
     faults = []
     for key, value in (overrides or {}).items():
@@ -90,14 +91,14 @@ def _override(config: todd.Config, key: str, value: Any) -> None:
         _child(node, last, key, walked)
     if isinstance(node, tuple):
         raise ValueError(
-            f'override {key!r}: {walked} is {node!r}, a tuple, which has no items to change; '
-            'override it as a whole'
+            f'override {key!r}: {walked} is {node!r}, a tuple, whose items cannot be changed; '
+            'override the whole tuple'
         )
     node[last] = value
 
 
 def _parse_key(key: str) -> tuple[str | int, ...]:
-    """``.a.b[0]`` to ``('a', 'b', 0)``, without evaluating anything."""
+    """Convert ``.a.b[0]`` to ``('a', 'b', 0)`` without evaluating it."""
     steps: list[str | int] = []
     try:
         node = ast.parse(_PLAIN + key, mode='eval').body
@@ -107,14 +108,14 @@ def _parse_key(key: str) -> tuple[str | int, ...]:
             else:
                 step = ast.literal_eval(node.slice)  # type: ignore[attr-defined]
                 if not isinstance(step, (str, int)):
-                    raise ValueError(f'{step!r} is neither a name nor a position')
+                    raise ValueError(f'{step!r} is neither a name nor an index')
                 steps.append(step)
             node = node.value  # type: ignore[attr-defined]
     except (SyntaxError, ValueError, AttributeError, MemoryError, RecursionError, TypeError):
         steps = []
     if not steps or not key.startswith(('.', '[')):
         raise ValueError(
-            f'override {key!r} is not a key: write .a.b or .a[0].b, with the first dot'
+            f'override {key!r}: expected a key such as .a.b or .a[0].b, with the first dot'
         )
     return tuple(reversed(steps))
 
@@ -140,16 +141,16 @@ def _spell(step: str | int) -> str:
 
 
 class OverrideAction(argparse.Action):
-    """``--override``: ``.a.b:LITERAL`` (a Python literal) or ``.a.b::TEXT``; may be repeated.
+    """Action of ``--override``: ``.a.b:LITERAL`` (a Python literal) or ``.a.b::TEXT``; repeatable.
 
-    Nothing is evaluated. An override can come from a file or a web form, where ``.a:open(…)`` would
-    be code.
+    Values are not evaluated: in an override from a file or a web form, ``.a:open(…)`` would be code.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, nargs=argparse.ZERO_OR_MORE, **kwargs)
+    def __init__(self, option_strings: list[str], dest: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest, nargs=argparse.ZERO_OR_MORE, **kwargs)
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Add the overrides of one occurrence of the option."""
         overrides = dict(getattr(namespace, self.dest, None) or {})
         for value in values:
             try:
@@ -160,9 +161,10 @@ class OverrideAction(argparse.Action):
 
 
 class _DictCalls(ast.NodeTransformer):
-    """Makes ``dict(a=1)``, as config files write it, the literal ``{'a': 1}``."""
+    """Convert ``dict(a=1)``, the spelling of config files, to the literal ``{'a': 1}``."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802  the name is Python's
+        """Replace a call of ``dict`` that has only keyword arguments."""
         self.generic_visit(node)
         names = [keyword.arg for keyword in node.keywords]
         if getattr(node.func, 'id', None) != 'dict' or node.args or None in names:
@@ -174,10 +176,11 @@ class _DictCalls(ast.NodeTransformer):
 def parse_override(text: str) -> tuple[str, Any]:
     """Split an override of the command line into its key and its value.
 
-    ``dict(a=1)`` counts as a literal. The first colon ends the key; a second one right behind it makes the rest a string.
+    ``dict(a=1)`` counts as a literal. The first colon ends the key; if a second one follows, the rest
+    is a string.
 
     Raises:
-        ValueError: no colon, or a value that is not a Python literal.
+        ValueError: there is no colon, or the value is not a Python literal.
 
     >>> parse_override('.optimizer.lr:0.01'), parse_override('.root::data/mine')
     (('.optimizer.lr', 0.01), ('.root', 'data/mine'))
@@ -198,9 +201,11 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the positional ``config`` and the option ``--override``, as every command has them."""
+    """Add the positional argument ``config`` and the option ``--override``, common to all commands."""
     parser.add_argument(
-        'config', type=pathlib.Path, help='a Python config, such as those in configs/'
+        'config',
+        type=pathlib.Path,
+        help='a Python config, or the name of one of those in configs/, such as oadp_ov_coco',
     )
     parser.add_argument(
         '--override',
@@ -233,10 +238,10 @@ def section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def to_plain(value: Any) -> Any:
-    """A deep copy made of ``dict``, ``list`` and ``tuple`` alone.
+    """Return a deep copy that consists of ``dict``, ``list``, ``tuple`` and ``set``.
 
-    ``todd.Config`` keeps its items outside of the ``dict`` it inherits from, so C code (``json``,
-    some of ``copy``) sees it empty.
+    ``todd.Config`` keeps its items outside the ``dict`` that it inherits from, so C code (``json``,
+    parts of ``copy``) sees an empty one.
     """
     if isinstance(value, Mapping):
         return {k: to_plain(v) for k, v in value.items()}
@@ -246,8 +251,8 @@ def to_plain(value: Any) -> Any:
 
 
 def dump_config(config: todd.Config, path: str | os.PathLike) -> None:
-    """Write the resolved config, as a file that can be run again. Atomic."""
-    # Not todd's dumps(), which formats by yapf: that takes seconds.
+    """Write the resolved config, atomically, as a file that ``load_config`` reads."""
+    # todd's dumps() takes seconds, as it formats with yapf.
     text = '\n'.join(
         f'{key} = {pprint.pformat(value, width=100, sort_dicts=False)}'
         for key, value in to_plain(config).items()

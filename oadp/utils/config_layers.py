@@ -1,4 +1,4 @@
-"""The layers of a config: a file, laid over the files that its ``_base_`` names."""
+"""Merge a config file with the files that its ``_base_`` names."""
 
 __all__ = ['read_layers']
 
@@ -13,11 +13,11 @@ with quiet_imports():
     import todd
 
 _DELETE = '_delete_'
-"""In a dict of a config: nothing is left of the dict that it would be merged with."""
+"""Key in a dict of a config: replace the base's dict instead of merging with it."""
 
 
 class _Layer(todd.Config):
-    """A file before it is laid over its bases. todd drops ``_delete_`` on reading, with no effect."""
+    """A file before it is merged with its bases; keeps ``_delete_``, which todd drops on reading."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == _DELETE:
@@ -26,7 +26,7 @@ class _Layer(todd.Config):
             super().__setitem__(name, value)
 
     def __iter__(self) -> Iterator[str]:
-        # First of all, as it clears what is there.
+        # First of all keys, as it removes the base's keys.
         return iter(sorted(super().__iter__(), key=lambda name: name != _DELETE))
 
 
@@ -38,9 +38,9 @@ def read_layers(path: pathlib.Path, above: tuple[pathlib.Path, ...] = ()) -> tod
         above: the files that it is a base of.
 
     Raises:
-        FileNotFoundError: the file, or one of its bases, is not there.
-        ValueError: one of them is not text, is Python code that fails (with the line), or is based
-            on itself.
+        FileNotFoundError: the file, or one of its bases, does not exist.
+        ValueError: one of them is not a text file, its Python code fails (names the line), or it is
+            based on itself.
     """
     above = (*above, path.resolve())
     layer = _read(path)
@@ -64,14 +64,14 @@ def _read(path: pathlib.Path) -> _Layer:
         raise
     except UnicodeDecodeError as e:
         raise ValueError(f'{path}: expected a config in UTF-8 ({e})') from e
-    except Exception as e:  # a config is Python code, which may fail in any way
+    except Exception as e:  # a config is Python code, which may raise anything
         line = e.lineno if isinstance(e, SyntaxError) else _line(e)
         what = e.msg if isinstance(e, SyntaxError) else e
         raise ValueError(f'{path}, line {line}: {type(e).__name__}: {what}') from e
 
 
 def _line(error: Exception) -> int | None:
-    """The line of a config in which an error came up; todd runs it under the name ``<string>``."""
+    """Return the line of a config in which an error occurred; todd runs it as ``<string>``."""
     lines = [
         f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == '<string>'
     ]

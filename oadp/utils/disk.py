@@ -1,4 +1,4 @@
-"""A full disk, with the name of the file that did not fit."""
+"""Report a full disk with the name of the file that was written."""
 
 __all__ = ['naming_full_disk']
 
@@ -9,18 +9,18 @@ import shutil
 from collections.abc import Iterator
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ALMOST_FULL = 1 << 20  # bytes; torch stops where less is left than it wants to write
+_ALMOST_FULL = 1 << 20  # bytes; torch fails if less is left than it writes at once
 
 
 @contextlib.contextmanager
 def naming_full_disk(path: str | os.PathLike) -> Iterator[None]:
-    """Within it a file is written; where the disk is full, the error names it.
+    """Name the file in the error if the disk is full while it is written.
 
-    Errors of ``write`` have no file name, and torch's file writer raises a ``RuntimeError`` that has
+    Errors of ``write`` have no file name, and torch's file writer raises a ``RuntimeError`` with
     neither the name nor the reason.
 
     Args:
-        path: the file that the user knows of, which a temporary one may stand for.
+        path: the final file, even if a temporary one is written.
 
     Raises:
         OSError: the disk is full.

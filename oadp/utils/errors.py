@@ -1,9 +1,9 @@
-"""Which exceptions a user can cause, and how they read in one or a few lines.
+"""Distinguish the exceptions that a user can cause from bugs, and describe them in a few lines.
 
-The rule follows from how this package is written: ``raise`` is for what a user can cause, ``assert``
-for what only a bug can. So an exception is the user's if a ``raise`` statement of this package made
-it, or if its class always means files, memory or data. Everything else is a bug, in this package or
-in a module that a user plugged in, and keeps its traceback.
+This package uses ``raise`` for errors that a user can cause and ``assert`` for those that only a bug
+can cause. An exception is therefore a user's error if a ``raise`` statement of this package raised it,
+or if its class always concerns files, memory or data. All others are bugs, in this package or in a
+module that the user added, and keep their traceback.
 """
 
 __all__ = ['describe_error', 'find_cause', 'format_traceback', 'is_user_error']
@@ -19,11 +19,11 @@ from collections.abc import Iterator
 _PACKAGE = __name__.partition('.')[0]
 _REGISTRY = 'mmcv.utils.registry'
 _HOSTS = {_PACKAGE, '__main__', 'mmcv', 'mmdet', 'todd', 'torch', 'torchvision'}
-"""Packages among whose frames an error of a constructor is one of the config."""
+"""If all frames are in these packages, an error of a constructor is an error of the config."""
 
 _USER_CLASSES = (OSError, MemoryError, UnicodeError, json.JSONDecodeError)
 _USER_MODULES = ('lmdb',)
-"""Of exceptions whose class need not be imported: LMDB's are about the file or the disk."""
+"""Modules whose exceptions concern the file or the disk; compared by name, without an import."""
 
 _MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 _WORKER_KILLED = re.compile(r'DataLoader worker \(pid[^)]*\) (is killed|exited)')
@@ -36,9 +36,9 @@ _MAX_LINES = 12  # of a message
 
 
 def find_cause(error: BaseException) -> BaseException:
-    """Return the exception that mmcv's registry replaced by one of its own, or ``error`` itself.
+    """Return the exception that mmcv's registry replaced by its own, or ``error`` itself.
 
-    The registry raises ``type(e)(message)`` for an exception ``e`` of a constructor. That loses
+    The registry raises ``type(e)(message)`` for an exception ``e`` of a constructor. This loses
     attributes such as a file name, and fails for classes whose constructor takes more arguments.
     """
     while _last_module(error) == _REGISTRY and error.__context__ is not None:
@@ -47,10 +47,10 @@ def find_cause(error: BaseException) -> BaseException:
 
 
 def is_user_error(error: BaseException) -> bool:
-    """Return whether a user can cause an exception, so that a sentence says enough.
+    """Return whether a user can cause an exception, so that its message is sufficient.
 
     Args:
-        error: as ``find_cause`` returns it.
+        error: an exception returned by ``find_cause``.
     """
     if isinstance(error, _USER_CLASSES) or type(error).__module__ in _USER_MODULES:
         return True
@@ -76,7 +76,7 @@ def is_user_error(error: BaseException) -> bool:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return a message of one or a few lines that names the file, where there is one."""
+    """Return a message of one or a few lines that names the file, if there is one."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return f'{" → ".join(names)}: {error.strerror}'
@@ -107,7 +107,7 @@ def _is_wrong_argument(error: BaseException) -> bool:
 
 
 def _is_users_in_worker(name: str, text: str) -> bool:
-    """Whether an exception of a DataLoader's process, which is handed on as text, is the user's."""
+    """Whether a user can cause an exception of a DataLoader's process, which is passed on as text."""
     kind = getattr(builtins, name, None)
     if name == 'JSONDecodeError' or (kind is not None and issubclass(kind, _USER_CLASSES)):
         return True
@@ -119,7 +119,7 @@ def _is_users_in_worker(name: str, text: str) -> bool:
 
 
 def _frames(error: BaseException) -> Iterator[tuple[types.FrameType, int]]:
-    """The frames and their last instructions, from where it was caught to where it was raised."""
+    """Yield frames and their last instructions, from where the error was caught to its origin."""
     step = error.__traceback__
     while step is not None:
         yield step.tb_frame, step.tb_lasti
@@ -140,13 +140,13 @@ def _last_package(error: BaseException) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether it came up while this package, and not a user's module, was imported."""
+    """Whether an import of this package, not of a user's module, raised the error."""
     modules = [m.partition('.')[0] for m in _modules(error) if not m.startswith('importlib')]
     return {*modules} <= _HOSTS
 
 
 def _is_raised(error: BaseException) -> bool:
-    """Whether a ``raise`` statement made it, and not an operation that failed."""
+    """Whether a ``raise`` statement raised the error, not an operation that failed."""
     frames = list(_frames(error))
     if not frames:
         return False

@@ -26,18 +26,18 @@ _BLOCK = 1 << 20  # bytes read at a time
 _TEMPORARY = re.compile(r'\.(?P<machine>[0-9a-f]{8})\.(?P<pid>\d+)\.[0-9a-f]{16}\.oadp-tmp')
 
 _cleaned: set[str] = set()
-"""Folders that this process has looked through; a folder of features has 118,287 files."""
+"""Folders that this process has scanned; each is scanned once, as it may hold 118,287 files."""
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Give a temporary path to write to, whose file gets its name at the end of the block.
+    """Yield a temporary path to write to; at the end of the block the file is renamed to ``path``.
 
-    The temporary file is created empty, exclusively, and synced to the disk before it is renamed.
-    After an error it is removed, and the file is as it was.
+    The temporary file is created empty and exclusively, and synced to the disk before it is renamed.
+    After an error it is removed, and an existing file keeps its content.
 
     Args:
-        path: the file; its folder is made.
+        path: the file to write; its folder is created.
 
     >>> with atomic_write('work_dirs/NAME/metrics.json') as temporary:  # doctest: +SKIP
     ...     temporary.write_text('{}')
@@ -49,7 +49,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         _cleaned.add(key)
         remove_leftovers(folder)
     temporary = _temporary_path(folder)
-    # Exclusively: a link that somebody put there is not followed.
+    # Exclusively: do not follow a link that another user created.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         with naming_full_disk(path):
@@ -61,7 +61,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def atomic_symlink(path: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Let ``path`` be a symbolic link to ``target``, in place of what it was."""
+    """Replace ``path`` by a symbolic link to ``target``."""
     path = pathlib.Path(path)
     temporary = _temporary_path(path.parent)
     try:
@@ -72,16 +72,18 @@ def atomic_symlink(path: str | os.PathLike, target: str | os.PathLike) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
-    """Remove the temporary files in a folder whose process is gone.
+    """Remove the temporary files in a folder that no running process writes.
 
-    Of another machine, or of a process whose number is in use, those are that have not changed for a
-    day.
+    Files of another machine, or with the number of a running process, are removed if they have not
+    changed for a day.
     """
     with contextlib.suppress(FileNotFoundError), os.scandir(os.fspath(folder)) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
             if match and _is_abandoned(entry, match['machine'], int(match['pid'])):
-                with contextlib.suppress(OSError):  # another process removed it, or it is not ours
+                with contextlib.suppress(
+                    OSError
+                ):  # another process removed it, or another user owns it
                     os.unlink(entry.path)
 
 
@@ -104,7 +106,7 @@ def _temporary_path(folder: pathlib.Path) -> pathlib.Path:
 
 @functools.cache
 def _machine() -> str:
-    """Eight digits for what process numbers are unique in: a machine, or a container on it."""
+    """Return eight digits that identify where process numbers are unique: a machine or a container."""
     with contextlib.suppress(OSError):
         return _digest(f'{socket.gethostname()} {os.readlink("/proc/self/ns/pid")}')
     return _digest(socket.gethostname())
@@ -119,10 +121,10 @@ def _is_abandoned(entry: os.DirEntry, machine: str, pid: int) -> bool:
         if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_AFTER:
             return True
         if machine == _machine():
-            os.kill(pid, 0)  # asks whether the process is there
+            os.kill(pid, 0)  # only checks whether the process exists
     except ProcessLookupError:
         return True
-    except OSError:  # the file is gone, or the process is another user's
+    except OSError:  # the file does not exist, or another user owns the process
         pass
     return False
 

@@ -1,4 +1,4 @@
-"""NaN and infinity, noticed where they enter or leave."""
+"""Detect NaN and infinity in tensors that are read or written."""
 
 __all__ = ['non_finite', 'refuse_non_finite']
 
@@ -13,12 +13,12 @@ _LISTED = 5
 def non_finite(
     tensors: Mapping[str, Tensor], usual: Mapping[str, Tensor] | None = None
 ) -> list[str]:
-    """Return the names of the tensors that hold NaN or infinity.
+    """Return the names of the tensors that contain NaN or infinity.
 
     Args:
-        tensors: by name; those of integers always pass.
-        usual: what a model has under these names. A tensor that is infinite there too, such as a mask
-            of attention, passes.
+        tensors: tensors by name; integer tensors are always valid.
+        usual: a model's initial tensors by the same names. A tensor that is not finite there, such as
+            an attention mask, is valid.
     """
     names = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if usual is None:
@@ -35,12 +35,13 @@ def refuse_non_finite(
     """Raise an error that names the tensors with NaN or infinity, and the file.
 
     Args:
-        tensors, usual: see :func:`non_finite`.
-        path: where they are from.
-        advice: what to do; ends the message.
+        tensors: see :func:`non_finite`.
+        path: the file that they were read from.
+        advice: what to do; the end of the message.
+        usual: see :func:`non_finite`.
 
     Raises:
-        ValueError: there are such tensors.
+        ValueError: a tensor contains NaN or infinity.
     """
     names = non_finite(tensors, usual)
     if names:

@@ -24,10 +24,10 @@ _PACKAGES = (
     'nni',
     'gradio',
 )
-"""The packages whose versions matter in a report of a problem."""
+"""Packages whose versions are needed in a bug report."""
 
 _OPTIONAL = ('nni', 'gradio')
-"""Those of extras: without them everything but their commands works."""
+"""Packages of extras, which only some commands need."""
 
 
 def installation_table(checks: Mapping[str, Callable[[], str]]) -> tuple[Table, list[str]]:
@@ -56,11 +56,11 @@ def installation_table(checks: Mapping[str, Callable[[], str]]) -> tuple[Table, 
 
 
 def broken_requirements(requirements: Iterable[str]) -> list[str]:
-    """What of a package's requirements is not met, as sentences.
+    """Return the requirements that are not met, as sentences.
 
     Args:
-        requirements: such as ``'numpy<2,>=1.22'``; those of extras are checked only where the
-            package is there.
+        requirements: such as ``'numpy<2,>=1.22'``; those of extras are checked only if the package is
+            installed.
     """
     faults = []
     for text in requirements:
@@ -73,7 +73,7 @@ def broken_requirements(requirements: Iterable[str]) -> list[str]:
             faults.append(f'{requirement.name} is not installed')
         elif version is not None and not requirement.specifier.contains(version, prereleases=True):
             faults.append(
-                f'{requirement.name} {version} is installed, needed is {requirement.specifier}'
+                f'{requirement.name} {version} is installed, expected {requirement.specifier}'
             )
     return faults
 
@@ -89,4 +89,4 @@ def _check_requirements() -> list[str]:
     try:
         return broken_requirements(importlib.metadata.requires('oadp') or [])
     except importlib.metadata.PackageNotFoundError:
-        return []  # run from its folder without being installed: what matters is whether it works
+        return []  # run from a checkout that is not installed

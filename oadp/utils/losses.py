@@ -1,4 +1,4 @@
-"""Losses that several parts of the project train with, as plain functions of tensors."""
+"""Losses that several parts of the project use, as functions of tensors."""
 
 __all__ = ['asymmetric_loss']
 
@@ -16,25 +16,26 @@ def asymmetric_loss(
     eps: float = 1e-8,
     reduction: str = 'mean',
 ) -> Tensor:
-    """Binary cross-entropy for many labels, most of them negative (Ridnik et al., ICCV 2021).
+    """Compute the asymmetric loss for multi-label classification (Ridnik et al., ICCV 2021).
 
-    Easy examples weigh less, negatives and positives by exponents of their own, and a negative
-    whose probability is under ``clip`` costs nothing. The weights carry no gradient.
+    It is a binary cross-entropy in which easy examples have a lower weight, with separate exponents for
+    negatives and positives, and in which a negative with a probability below ``clip`` has no loss. The
+    weights have no gradient.
 
     Args:
         probabilities: any shape, in [0, 1]: sigmoids of the logits.
-        targets: same shape; 1 or True where the label holds. Other values in between are allowed.
-        gamma_neg: exponent for the negatives. The default is the paper's (as are the next three).
+        targets: same shape; 1 or True for positive labels. Values between 0 and 1 are allowed.
+        gamma_neg: exponent for the negatives. Defaults to the paper's value (as do the next three).
         gamma_pos: exponent for the positives.
         clip: probability margin by which the negatives are shifted.
-        eps: lower bound of a probability inside of the logarithm.
+        eps: lower bound of a probability in the logarithm.
         reduction: 'mean' over all elements, or 'none'.
 
     Returns:
-        A float32 scalar, or the loss of each element, shaped like ``probabilities``.
+        A float32 scalar, or the loss of each element, with the shape of ``probabilities``.
 
     Raises:
-        ValueError: shapes differ, or the reduction is unknown.
+        ValueError: the shapes differ, or the reduction is unknown.
     """
     if probabilities.shape != targets.shape:
         raise ValueError(
@@ -43,7 +44,7 @@ def asymmetric_loss(
         )
     if reduction not in ('mean', 'none'):
         raise ValueError(f"reduction {reduction!r}: expected 'mean' or 'none'")
-    # float16 has no number as small as eps
+    # float16 cannot represent eps
     positive = probabilities.float()
     negative = (1 - positive + clip).clamp(max=1)
     y = targets.float()

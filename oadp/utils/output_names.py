@@ -1,9 +1,9 @@
-"""Where outputs go: names made of the names of images, and destinations that a user gives.
+"""Derive output names from the names of images, and check the output paths that a user gives.
 
-A file name in an annotation file may be anything: absolute, with ``..``, too long once something is
-added to it, or the same as another but for its suffix. Outputs must stay in their folder, apart from
-each other and from what was read. What a user gives is checked before the work whose result goes
-there.
+A file name in an annotation file may be absolute, contain ``..``, be too long with a suffix, or differ
+from another one only in its suffix. Outputs must stay in their folder, and must not overwrite each
+other or an input. The paths that a user gives are checked before the computation whose result they
+receive.
 """
 
 __all__ = ['check_apart', 'check_file', 'check_folder', 'output_stems']
@@ -16,25 +16,25 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_MAX_BYTES = 255  # of a name, in the usual file systems
-_SUFFIX_BYTES = 4  # what is added to a stem: .jpg, .png
+_MAX_BYTES = 255  # of a file name, in common file systems
+_SUFFIX_BYTES = 4  # the suffix that is added to a stem: .jpg, .png
 _SUFFIXES = ('.jpg', '.png')
 _ABSOLUTE = re.compile(r'[\\/]|[A-Za-z]:[\\/]')
 _CONTROL = re.compile(r'[\x00-\x1f\x7f]')
 
 
 def output_stems(names: Sequence[str]) -> list[str]:
-    """Derive from each image's name where its output goes, relative to a folder, without a suffix.
+    r"""Derive the path of each image's output, relative to a folder and without a suffix.
 
-    The folders of a relative name are kept, those of an absolute one and ``..`` are not. Where two
-    would be one file (capitals do not count), ``_2``, ``_3``, … are added; a name that is too long is
-    cut, and ends in a checksum.
+    The folders of a relative name are kept; those of an absolute one, and ``..``, are removed. If two
+    paths would be the same (ignoring case), ``_2``, ``_3``, … are added; a name that is too long is
+    truncated and ends in a checksum.
 
     Args:
-        names: file names, with ``/`` or ``\\`` between folders.
+        names: file names, with ``/`` or ``\`` between folders.
 
     Returns:
-        As many distinct paths with ``/``, which stay distinct with a suffix of four characters.
+        One path per name, with ``/``; they are distinct, also with a suffix of four characters.
 
     >>> output_stems(['a/x.png', 'a/X.jpg', '../../x.png', '/photos/y.jpg'])
     ['a/x', 'a/X_2', 'x', 'y']
@@ -55,7 +55,7 @@ def output_stems(names: Sequence[str]) -> list[str]:
 
 
 def _split(name: str) -> list[str]:
-    """Parts of a name that are safe in any folder; at least one."""
+    """Return the parts of a name that are safe in any folder; at least one."""
     parts = [p for p in re.split(r'[\\/]', name) if p not in ('', '.', '..')]
     if _ABSOLUTE.match(name):
         parts = parts[-1:]
@@ -64,7 +64,7 @@ def _split(name: str) -> list[str]:
 
 
 def _key(parts: Sequence[str]) -> str:
-    """The same for names that some file systems take for the same."""
+    """Return a key that is equal for names that some file systems consider equal."""
     return unicodedata.normalize('NFC', '/'.join(parts)).casefold()
 
 
@@ -84,19 +84,19 @@ def check_apart(
     """Refuse outputs in a folder that images are read from.
 
     Args:
-        option: that gave the folder, for the error.
-        outputs: files that are going to be written.
+        option: the option of the folder, for the message.
+        outputs: files to be written.
         sources: files that are read.
 
     Raises:
-        ValueError: names the folder.
+        ValueError: an output is in a folder of a source.
     """
     resolve = functools.cache(os.path.realpath)
     read = {resolve(path.parent): path.parent for path in sources}
     for folder in {path.parent for path in outputs}:
         if resolve(folder) in read:
             raise ValueError(
-                f'{folder}: holds images that are read, among which nothing is written; choose '
+                f'{folder}: holds images that are read, so nothing is written there; choose '
                 f'another {option}'
             )
 
@@ -107,16 +107,16 @@ def check_file(
     suffixes: Sequence[str] = (),
     inputs: Iterable[str | os.PathLike] = (),
 ) -> None:
-    """Refuse a destination that could not be written, before the work.
+    """Refuse an output file that could not be written, before the computation.
 
     Args:
-        option: that gave it, for the error.
-        path: a file that is going to be written.
-        suffixes: what it may end in; anything by default.
-        inputs: files that are read, of which it must be none.
+        option: the option of the file, for the message.
+        path: the file to be written.
+        suffixes: allowed suffixes; any by default.
+        inputs: files that are read and must not be overwritten.
 
     Raises:
-        ValueError: says what is wrong with it.
+        ValueError: the file cannot be written; the message gives the reason.
     """
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f'{option} {path}: expected a name that ends in {" or ".join(suffixes)}')
@@ -132,10 +132,10 @@ def check_file(
 
 
 def check_folder(option: str, path: pathlib.Path) -> None:
-    """Refuse a folder that could not be made or written to, before the work.
+    """Refuse a folder that could not be created or written to, before the computation.
 
     Raises:
-        ValueError: says what is wrong with it.
+        ValueError: the folder cannot be written; the message gives the reason.
     """
     try:
         _check_parents(option, path / 'any')

@@ -1,13 +1,15 @@
-"""Where and how a process runs: device, rank, dry run.
+"""How a process runs: device, rank, dry run, logging.
 
-This is the only module that reads the environment. Importing it changes nothing, and torch is
-imported by the functions that need it: a command's arguments are parsed before.
+This is the only module that reads the environment. Importing it has no effect, and torch is imported
+by the functions that need it, as the arguments of a command are parsed before.
 """
 
 from __future__ import annotations
 
 __all__ = [
+    'DRY_RUN_DIR',
     'PATIENCE',
+    'WORK_DIR',
     'World',
     'barrier',
     'dry_run',
@@ -15,7 +17,9 @@ __all__ = [
     'get_logger',
     'launch',
     'nni_trial',
+    'output_path',
     'train_with_val_dataset',
+    'work_dir',
 ]
 
 import contextlib
@@ -32,7 +36,13 @@ if TYPE_CHECKING:
     import torch
 
 PATIENCE = datetime.timedelta(hours=2)
-"""How long a process waits for the others: LVIS's metrics take the first of them many minutes."""
+"""How long a process waits for the others: the first one computes LVIS's metrics for many minutes."""
+
+WORK_DIR = pathlib.Path('work_dirs')
+"""Folder of all runs, relative to the current directory."""
+
+DRY_RUN_DIR = WORK_DIR / 'dry_run'
+"""Folder of the outputs of a dry run, which are not results."""
 
 _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 
@@ -50,30 +60,49 @@ def _flag(name: str) -> bool:
 
 
 def dry_run() -> bool:
-    """``DRY_RUN``: every stage on a handful of images, written where it is no result."""
+    """Return ``DRY_RUN``: run every stage on a few images, with its own output folder."""
     return _flag('DRY_RUN')
 
 
+def work_dir(*names: str) -> pathlib.Path:
+    """Return the folder ``work_dirs/NAMES`` of a run, or ``work_dirs/dry_run/NAMES`` in ``DRY_RUN``.
+
+    It is relative to the current directory, and is not created.
+    """
+    return pathlib.Path(DRY_RUN_DIR if dry_run() else WORK_DIR, *names)
+
+
+def output_path(path: str | os.PathLike, stage: str) -> pathlib.Path:
+    """Return ``path``, or in ``DRY_RUN`` the file ``work_dirs/dry_run/STAGE/NAME`` in its place.
+
+    Args:
+        path: where the result of a full run goes.
+        stage: name of the folder, such as ``prompts``.
+    """
+    path = pathlib.Path(path)
+    return DRY_RUN_DIR / stage / path.name if dry_run() else path
+
+
 def train_with_val_dataset() -> bool:
-    """``TRAIN_WITH_VAL_DATASET``: train on the validation images and annotations."""
+    """Return ``TRAIN_WITH_VAL_DATASET``: train on the validation images and annotations."""
     return _flag('TRAIN_WITH_VAL_DATASET')
 
 
 def dump_dir() -> pathlib.Path | None:
-    """``DUMP``: the folder for the fusion search's records; None where it is not set."""
+    """Return ``DUMP``, the folder for the records of the score fusion search; None if it is not set."""
     value = os.environ.get('DUMP', '')
     return pathlib.Path(value) if value else None
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """This process among those of the run.
+    """The process in its run: its rank and its device.
 
     Attributes:
-        rank: 0 ≤ rank < size, over all nodes.
-        local_rank: the rank on this node.
+        rank: rank over all nodes, 0 ≤ rank < size.
+        local_rank: rank on this node.
         size: number of processes.
-        device: ``cuda:local_rank`` where there is a GPU, else ``cpu``.
+        device: ``cuda:local_rank`` if there is a GPU, else ``cpu``.
     """
 
     rank: int
@@ -83,11 +112,12 @@ class World:
 
     @property
     def is_main(self) -> bool:
+        """Whether this is the first process, which logs and writes files."""
         return self.rank == 0
 
     @property
     def is_distributed(self) -> bool:
-        """Whether a process group is up (under torchrun, even with one process)."""
+        """Whether the process group is initialized (under torchrun, even with one process)."""
         import torch.distributed as dist
 
         return dist.is_available() and dist.is_initialized()
@@ -95,15 +125,14 @@ class World:
 
 @contextlib.contextmanager
 def launch() -> Iterator[World]:
-    """Join the process group that torchrun describes, if there is one; leave it at the end.
+    """Join the process group that torchrun describes, if any, and leave it at the end.
 
-    After an error a group of NCCL is not left, but ends with the process.
-
-    Plain ``python`` gives one process without a group. Under ``torchrun``, NCCL with one GPU a
-    process, or gloo where there is no GPU.
+    Plain ``python`` runs one process without a group. Under ``torchrun``, the backend is NCCL with one
+    GPU per process, or gloo if there is no GPU. After an error, an NCCL group is not destroyed; it ends
+    with the process.
 
     Raises:
-        RuntimeError: more processes on this node than GPUs.
+        RuntimeError: there are more processes on this node than GPUs.
     """
     import torch
     import torch.distributed as dist
@@ -130,28 +159,28 @@ def launch() -> Iterator[World]:
         )
         is_done = True
     finally:
-        # Leaving NCCL's group waits for what is under way in it: a process that failed would wait
-        # for ever for the others, which wait for it, and torchrun would not learn of the failure.
+        # Destroying an NCCL group waits for its pending operations: a process that failed would wait
+        # for the others, which wait for it, and torchrun would not notice the failure.
         if is_done or device.type == 'cpu':
             dist.destroy_process_group()
 
 
 def barrier() -> None:
-    """Wait for the other processes; nothing to wait for without a process group."""
+    """Wait for the other processes; do nothing without a process group."""
     import torch
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
-        # NCCL waits by a sum on a GPU; left to guess on which, it warns, and older torch goes by the
-        # process's number in the whole run.
+        # NCCL's barrier needs a GPU. Without device_ids torch warns, and older versions choose the GPU
+        # by the rank over all nodes.
         is_nccl = dist.get_backend() == 'nccl'
         dist.barrier(device_ids=[torch.cuda.current_device()] if is_nccl else None)
 
 
 def get_logger(name: str = 'oadp', file: os.PathLike | None = None) -> logging.Logger:
-    """A logger that writes lines with a time to stderr and, if given, to a file.
+    """Return a logger that writes lines with the time to stderr and, if given, to a file.
 
-    Processes other than the first only report warnings and errors.
+    Processes other than the first one log only warnings and errors.
     """
     logger = logging.getLogger(name)
     logger.propagate = False
@@ -161,9 +190,9 @@ def get_logger(name: str = 'oadp', file: os.PathLike | None = None) -> logging.L
         logger.addHandler(logging.StreamHandler(sys.stderr))
     if file is not None:
         # In one process (a notebook, tests) a second run must not write to the first one's file.
-        for handler in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
-            logger.removeHandler(handler)
-            handler.close()
+        for old in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:
+            logger.removeHandler(old)
+            old.close()
         pathlib.Path(file).parent.mkdir(parents=True, exist_ok=True)
         logger.addHandler(logging.FileHandler(file, encoding='utf-8'))
     for handler in logger.handlers:
@@ -172,6 +201,6 @@ def get_logger(name: str = 'oadp', file: os.PathLike | None = None) -> logging.L
 
 
 def nni_trial() -> str | None:
-    """The id of the NNI trial that this process is; None where it is none."""
+    """Return the id of this process's NNI trial; None if it is not a trial."""
     is_trial = os.environ.get('NNI_PLATFORM', 'unittest') != 'unittest'
     return os.environ.get('NNI_TRIAL_JOB_ID') if is_trial else None

@@ -1,4 +1,4 @@
-"""Options of the score fusion's search, where the tool finds them without importing mmdet."""
+"""Options of the score fusion search, in a module that does not import mmdet."""
 
 __all__ = ['add_search_arguments']
 
@@ -6,16 +6,16 @@ import argparse
 
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that a single evaluation and the whole search share."""
+    """Add the options that a single evaluation and the whole search share."""
     parser.add_argument(
         '--objective',
         metavar='METRIC',
-        help='what counts: a metric of the table, or novel_AP50, base_AP50, all_AP50, APr, …; '
-        'default: what the paper reports (novel AP50, or APr for LVIS)',
+        help='metric to maximize: one of the table, or novel_AP50, base_AP50, all_AP50, APr, …; '
+        'default: the metric that the paper reports (novel AP50, or APr for LVIS)',
     )
     parser.add_argument(
         '--images',
         metavar='train|val|FILE',
-        help='only one of two fixed halves of the images, or those whose ids are in FILE; so '
-        'that a setting can be found on some images and judged on others',
+        help='use one of two fixed halves of the images, or those whose ids are in FILE; so '
+        'that a setting can be found on some images and evaluated on others',
     )

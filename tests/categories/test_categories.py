@@ -36,7 +36,7 @@ def test_order_as_in_the_reference(golden: pathlib.Path, name: str, file: str) -
     assert list(get_categories(name).all_) == names
 
 
-def test_a_users_own(tmp_path: pathlib.Path) -> None:
+def test_category_file(tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'mine.json'
     path.write_text(json.dumps({'bases': ['cat', 'dog'], 'novels': ['fox']}))
     assert get_categories(str(path)) == Categories(bases=('cat', 'dog'), novels=('fox',))
@@ -54,7 +54,7 @@ def test_a_users_own(tmp_path: pathlib.Path) -> None:
         ('[]', 'expected an object'),
         ('{"bases": ["a"]}', 'expected an object'),
         ('{"bases": "ab", "novels": []}', 'expected an object'),
-        ('{"bases": [], "novels": ["a"]}', 'no base class'),
+        ('{"bases": [], "novels": ["a"]}', 'at least one base class'),
         ('{"bases": ["a", "b"], "novels": ["b"]}', "'b' is listed 2 times"),
         ('{"bases": ["a", " "], "novels": [3]}', "' ' is not a non-empty.*; 3 is not"),
         ('{"bases": [["a"]], "novels": []}', 'is not a non-empty string'),

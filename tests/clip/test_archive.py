@@ -131,9 +131,9 @@ def forged(pickle_: bytes) -> bytes:
         (forged(b'cos\nsystem\nX\x04\x00\x00\x00true\x85R'), 'os.system is neither'),
         (forged(b'c__torch__\nM\n)\x81K\x01b'), 'expected a state that is a dict of attributes'),
         (forged(b'K\x01'), 'a int, expected a module'),
-        (forged(b'ctorch._utils\n_rebuild_tensor_v2\n}b'), 'a state for a function'),
+        (forged(b'ctorch._utils\n_rebuild_tensor_v2\n}b'), 'sets the state of a function'),
         (forged(b'Nr\xff\xff\xff\x7f'), 'a NoneType, expected a module'),
-        (b'', 'Ran out of input|EOF|cut off|NoneType|Error'),
+        (b'', 'Ran out of input|EOF|truncated|NoneType|Error'),
     ],
 )
 def test_forged_pickles(tmp_path: pathlib.Path, data: bytes, message: str) -> None:

@@ -64,7 +64,7 @@ def test_only_the_known_messages_are_silenced(caplog: pytest.LogCaptureFixture) 
     assert 'CUDA runtime' not in caplog.text
 
 
-def test_numpy_aliases_reach_only_those_who_need_them() -> None:
+def test_only_modules_that_need_numpy_aliases_get_them() -> None:
     compat.install()
     import lvis.eval
     import mmdet.datasets.custom
@@ -83,7 +83,7 @@ def test_numpy_aliases_reach_only_those_who_need_them() -> None:
 @pytest.mark.skipif(not hasattr(torch.amp, 'GradScaler'), reason='this torch has no other way')
 @pytest.mark.filterwarnings('error::FutureWarning')
 @pytest.mark.filterwarnings('ignore:.*CUDA is not available:UserWarning')
-def test_half_precision_is_not_taken_from_where_it_will_go() -> None:
+def test_half_precision_uses_torch_amp() -> None:
     compat.install()
     from mmcv.runner import Fp16OptimizerHook, auto_fp16, force_fp32
 
@@ -156,7 +156,7 @@ def test_todd_does_not_evaluate_the_environment(
     assert result.stdout.strip() == str(value != 'False'), result.stderr
 
 
-def test_what_todd_evaluates_is_hidden_for_the_import_alone(
+def test_environment_of_todd_is_hidden_only_during_imports(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv('DRY_RUN', 'print("run as code")')

@@ -83,7 +83,7 @@ def batch() -> dict:
     )
 
 
-def test_every_way_in_unpacks_the_batch(process_group: None) -> None:
+def test_all_methods_unpack_the_batch(process_group: None) -> None:
     model = compat.wrap_distributed(Model(), torch.device('cpu'))
 
     assert model(**batch()).item() == 10

@@ -193,7 +193,7 @@ def test_a_broken_torch_file(tmp_path: pathlib.Path, content: bytes) -> None:
         compat.load_tensors(tmp_path / 'a.pth')
 
 
-def test_a_torch_file_cut_off(tmp_path: pathlib.Path) -> None:
+def test_a_truncated_torch_file(tmp_path: pathlib.Path) -> None:
     torch.save(torch.randn(1000), tmp_path / 'a.pth')
     content = (tmp_path / 'a.pth').read_bytes()
     (tmp_path / 'a.pth').write_bytes(content[: len(content) // 2])

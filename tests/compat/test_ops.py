@@ -176,7 +176,7 @@ def test_an_op_of_mmcv_that_is_refused() -> None:
 
 
 @pytest.mark.skipif(HAS_COMPILED_OPS, reason='mmcv-full has its ops')
-def test_mmcv_uses_the_stand_in() -> None:
+def test_mmcv_uses_the_replacement() -> None:
     # By the modules' names: mmcv.ops.nms and mmcv.ops.roi_align are functions as well.
     for name in ('mmcv.ops.nms', 'mmcv.ops.roi_align'):
         assert importlib.import_module(name).ext_module is ops

@@ -32,7 +32,7 @@ def test_access_layer(wrapped: bool):
     assert dataset['pipeline'][1]['default'] == expected
     inner = '.dataset' if wrapped else ''
     assert line.startswith(f'.trainer.dataloader.dataset{inner}.pipeline[1].default: ')
-    assert "type='PthAccessLayer', readonly=True is left out" in line
+    assert "type='PthAccessLayer', readonly=True is ignored" in line
     assert "val_task_name='val2017'" in line
     assert translate_config(config) == []
 
@@ -58,7 +58,7 @@ def test_dataset_types(given: str, expected: str | None):
     assert dataset['type'] == (expected or given)
     assert len(lines) == (expected is not None)
     for line in lines:
-        assert line == f'.train.dataloader.dataset.type={given!r} is written {expected!r} here'
+        assert line == f'.train.dataloader.dataset.type={given!r} is read as {expected!r}'
 
 
 def test_on_loading(tmp_path, monkeypatch):
@@ -79,8 +79,8 @@ def test_on_loading(tmp_path, monkeypatch):
     )
     first, second = lines
     assert first.startswith(f'{file}: .train.dataloader.dataset.type')
-    assert "'LVISDataset' is written 'LVIS'" in first
-    assert "'COCODataset' is written 'COCO'" in second
+    assert "'LVISDataset' is read as 'LVIS'" in first
+    assert "'COCODataset' is read as 'COCO'" in second
 
 
 def test_of_mmdet_s_own_config():

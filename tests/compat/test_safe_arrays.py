@@ -60,13 +60,13 @@ def test_forged_pickles_are_refused(tmp_path: pathlib.Path, data: bytes) -> None
         compat.load_pickled_arrays(tmp_path / 'p.pkl')
 
 
-def test_the_helper_makes_what_numpy_reads() -> None:
+def test_the_helper_writes_pickles_that_numpy_reads() -> None:
     """Else the cases above would be refused for a slip in them."""
     made = pickle.loads(b'\x80\x02' + array('f4', (2,), b'\0\0\x80?' * 2) + b'.')
     assert made.tolist() == [1, 1] and made.dtype == np.float32
 
 
-def test_a_forged_number_of_an_object_costs_no_memory(tmp_path: pathlib.Path) -> None:
+def test_forged_object_numbers_allocate_no_memory(tmp_path: pathlib.Path) -> None:
     """``pickle`` written in C makes a list of that length: 32 GiB."""
     (tmp_path / 'p.pkl').write_bytes(b'\x80\x02]r\xff\xff\xff\x7f.')
     code = (

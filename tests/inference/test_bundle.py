@@ -38,7 +38,7 @@ def copy(bundle, tmp_path) -> pathlib.Path:
     return shutil.copytree(bundle, tmp_path / 'copy')
 
 
-def test_what_is_in_it(thin, bundle):
+def test_content(thin, bundle):
     files = sorted(p.relative_to(bundle).as_posix() for p in bundle.rglob('*') if p.is_file())
     assert files == [
         'LICENSE',
@@ -85,7 +85,7 @@ def test_config_is_not_run(copy, tmp_path):
     text = (copy / 'config.py').read_text() + f'open({str(mark)!r}, "w")\n'
     (copy / 'config.py').write_text(text)
     _sum_again(copy)
-    with pytest.raises(ValueError, match='config.py: expected assignments of Python literals'):
+    with pytest.raises(ValueError, match='config.py: expected only assignments of Python literals'):
         read_bundle(copy)
     assert not mark.exists()
 
@@ -112,13 +112,13 @@ def _sum_again(folder: pathlib.Path) -> None:
         pytest.param(
             lambda f: (f / 'model.safetensors').write_bytes(b'x'),
             ValueError,
-            r"not those of SHA256SUMS: \['model.safetensors'\]",
+            r"do not match SHA256SUMS: \['model.safetensors'\]",
             id='changed',
         ),
         pytest.param(
             lambda f: [(f / n).unlink() for n in ('config.py', 'prompts/vild.pth')],
             FileNotFoundError,
-            r"without \['config.py', 'prompts/vild.pth'\]",
+            r"missing: \['config.py', 'prompts/vild.pth'\]",
             id='incomplete',
         ),
         pytest.param(
@@ -130,7 +130,7 @@ def _sum_again(folder: pathlib.Path) -> None:
         pytest.param(
             lambda f: (f / 'SHA256SUMS').write_text(''),
             ValueError,
-            'not those of SHA256SUMS',
+            'do not match SHA256SUMS',
             id='no sums',
         ),
     ],
@@ -144,9 +144,9 @@ def test_broken_bundles_are_refused(copy, change, error, message):
 @pytest.mark.parametrize(
     'argv, message',
     [
-        pytest.param([*OADP, 'data'], 'data: there already', id='a full folder'),
-        pytest.param([*OADP, 'new', '--licence', 'no.txt'], 'no.txt: no such file', id='licence'),
-        pytest.param([*OADP, 'new', '--metrics', OADP[0]], 'not a JSON file', id='metrics'),
+        pytest.param([*OADP, 'data'], 'data: exists already', id='a full folder'),
+        pytest.param([*OADP, 'new', '--license', 'no.txt'], 'no.txt: no such file', id='license'),
+        pytest.param([*OADP, 'new', '--metrics', OADP[0]], 'expected a JSON file', id='metrics'),
         pytest.param(['none.py', 'x.pth', 'new'], 'none.py: no such config', id='no config'),
         pytest.param([OADP[0], 'x.pth', 'new'], 'x.pth: no such file', id='no checkpoint'),
     ],
@@ -157,7 +157,7 @@ def test_command_refuses(thin, argv, message):
     assert not pathlib.Path('new').exists()
 
 
-def test_safetensors_that_are_none(thin, tmp_path):
+def test_invalid_safetensors(thin, tmp_path):
     path = tmp_path / 'x.safetensors'
     path.write_bytes(b'none')
     with pytest.raises(ValueError, match='x.safetensors: not a safetensors file'):
@@ -167,7 +167,7 @@ def test_safetensors_that_are_none(thin, tmp_path):
 
 
 def test_neither_folder_nor_name(tmp_path):
-    with pytest.raises(ValueError, match='expected a folder that is there, or user/name'):
+    with pytest.raises(ValueError, match='expected an existing folder, or user/name'):
         Detector.from_pretrained(tmp_path / 'none')
 
 

@@ -31,11 +31,11 @@ def test_detect(thin, exported, tmp_path):
         (detect, ['c.py', 'c.pth'], 'an IMAGE is missing'),
         (detect, ['x.onnx', 'a.jpg', '--override', '.a:1'], '--override changes a config'),
         (web, ['c.py'], 'CHECKPOINT is missing'),
-        (web, ['x.onnx', 'c.pth'], 'c.pth: an .onnx file stands in place of'),
+        (web, ['x.onnx', 'c.pth'], 'c.pth: an .onnx file replaces CONFIG'),
         (web, ['x.onnx', '--override', '.a:1'], '--override changes a config'),
     ],
 )
-def test_arguments_that_do_not_go_together(command, argv, message, capsys):
+def test_contradictory_arguments(command, argv, message, capsys):
     with pytest.raises(SystemExit):
         command.parse_args(argv)
     assert message in capsys.readouterr().err

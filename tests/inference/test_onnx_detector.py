@@ -248,7 +248,7 @@ def test_refuses(exported, tmp_path, name, change, error, message):
         Detector.from_onnx(path, device='cpu')
 
 
-def test_another_onnx_file_is_told_apart(tmp_path):
+def test_other_onnx_files_are_refused(tmp_path):
     path = tmp_path / 'other.onnx'
     tensor = onnx.helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1])
     result = onnx.helper.make_tensor_value_info('y', onnx.TensorProto.FLOAT, [1])
@@ -260,7 +260,7 @@ def test_another_onnx_file_is_told_apart(tmp_path):
         Detector.from_onnx(path)
 
 
-def test_device_that_is_not_there(exported):
+def test_unavailable_device(exported):
     with pytest.raises(ValueError, match="device 'tpu'.*expected cpu"):
         Detector.from_onnx(exported / 'vild_ov_coco.onnx', device='tpu')
 

@@ -57,6 +57,6 @@ def test_too_long_names_are_listed(exported):
         embedder(['mug', long])
 
 
-def test_missing_tokeniser(exported, tmp_path):
+def test_missing_tokenizer(exported, tmp_path):
     with pytest.raises(FileNotFoundError, match='x.tokenizer.json'):
         OnnxTextEmbedder.load(tmp_path / 'x.onnx')

@@ -28,7 +28,7 @@ def _in_root(monkeypatch):
 
 @pytest.mark.parametrize('to_rgb', [True, False])
 @pytest.mark.parametrize('size_hw', [(480, 640), (600, 333), (50, 51), (2000, 900)])
-def test_bits_of_mmdet(to_rgb, size_hw):
+def test_equal_to_mmdet_bit_for_bit(to_rgb, size_hw):
     from mmdet.datasets.pipelines import Compose
 
     steps = pipeline(to_rgb=to_rgb, mean=[103.53, 116.28, 123.675], std=[1.1, 57.12, 58.395])

@@ -49,7 +49,7 @@ def test_second_run_needs_no_clip(clip_file, tmp_path, monkeypatch):
         gone(['something new'])
 
 
-def test_other_weights_are_another_key(clip_file, golden, tmp_path):
+def test_other_weights_have_another_key(clip_file, golden, tmp_path):
     content = torch.jit.load(golden / CLIP).state_dict()
     before = TextEmbedder(clip_file, tmp_path / 'cache')(['mug'])
     clip_file.unlink()
@@ -59,7 +59,7 @@ def test_other_weights_are_another_key(clip_file, golden, tmp_path):
     torch.testing.assert_close(after, before.flip(1), atol=1e-5, rtol=0)
 
 
-def test_broken_or_unwritable_cache_costs_time_only(clip_file, tmp_path, caplog, monkeypatch):
+def test_broken_or_read_only_cache(clip_file, tmp_path, caplog, monkeypatch):
     folder = tmp_path / 'cache'
     first = TextEmbedder(clip_file, folder)(['mug'])
     [file] = (folder / 'text').iterdir()

@@ -114,7 +114,7 @@ def test_order_of_names_does_not_matter(detector):
     np.testing.assert_allclose(turned.confidence, own.confidence, rtol=1e-4)
 
 
-def test_new_names_are_novel_and_known_ones_stay_what_they_are(detector):
+def test_new_names_are_novel(detector):
     words = detector.with_vocabulary(['red kite', 'Person', 'cat', 'TRUCK', 'mug'])
     bases = get_categories('coco').bases
     assert 'person' in bases and 'truck' in bases and 'cat' not in bases
@@ -153,7 +153,7 @@ def test_only_the_matrices_differ(detector):
     assert len(detector.names) == 65, 'the first detector stays as it was'
 
 
-def test_threads_do_not_mix_vocabularies(detector):
+def test_vocabularies_of_threads_are_independent(detector):
     vocabularies = [('red kite', 'mug'), ('cat', 'dog', 'person'), detector.names, ('bear',)]
     alone = [detector.with_vocabulary(v)(PICTURE) for v in vocabularies]
 
@@ -174,14 +174,14 @@ def test_threshold_and_number_cut_the_list(detector):
     assert len(detector(PICTURE, 1.0)) == 0
 
 
-def test_nothing_found_has_the_shapes_of_nothing(thin):
+def test_no_detections(thin):
     found = load('oadp_ov_lvis')(PICTURE, 1.0)
     image = read_image(PICTURE)
     assert found.xyxy.shape == (0, 4) and found.mask.shape == (0, *image.shape[:2])
     assert found.data['class_name'].shape == (0,)
 
 
-def test_path_array_and_pil_image_are_one(detector, tmp_path):
+def test_path_array_and_pil_image_are_equivalent(detector, tmp_path):
     image = read_image(PICTURE)
     own = detector(PICTURE)
     assert same(detector(image), own)

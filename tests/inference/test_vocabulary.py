@@ -67,7 +67,7 @@ def test_read_names(tmp_path):
     file = tmp_path / 'words.txt'
     file.write_bytes('\ufeffcafé\n\n  bow, of a ship \r\nmug'.encode())
     assert read_names(file) == ['café', 'bow, of a ship', 'mug']
-    with pytest.raises(FileNotFoundError, match='a name a line'):
+    with pytest.raises(FileNotFoundError, match='one name per line'):
         read_names(tmp_path / 'none.txt')
     file.write_bytes(b'\xff\xd8\xff\xe0')
     with pytest.raises(ValueError, match='UTF-8'):
@@ -88,7 +88,7 @@ def test_read_names(tmp_path):
         '[NaN]',
     ],
 )
-def test_json_of_another_form_is_refused(tmp_path, text):
+def test_json_of_another_format_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match='JSON'):
         parse_names(text)
     (tmp_path / 'v.json').write_text(text)
@@ -103,12 +103,12 @@ def test_a_vocabulary_file_of_json_and_with_chinese_commas(tmp_path):
     assert read_names(tmp_path / 'v') == ['猫', '狗', 'bow, of a ship']
 
 
-def test_one_word_many_times_takes_no_time():
+def test_many_repetitions_are_fast():
     warnings = []
     start = time.process_time()
     assert clean_names(parse_names('mug,' * 50_000), warnings.append) == ['mug']
     assert time.process_time() - start < 2
-    assert warnings == ["'mug' is given twice: the first one counts"]
+    assert warnings == ["'mug' is given twice: the first one is used"]
 
 
 WORDS = st.text(st.characters(codec='utf-8', exclude_characters=',;，、；﹐﹑﹔､،؛'), min_size=1)
@@ -159,7 +159,7 @@ def test_known_names_keep_their_rows():
         pytest.param((1.0, 1.0), 1.0, id='of unit length among learned prompts'),
     ],
 )
-def test_new_names_join(lengths, length):
+def test_new_names(lengths, length):
     asked = []
 
     def embed(names):

@@ -132,7 +132,7 @@ def test_stops_and_keeps_what_is_done(tool, tmp_path, steps, values):
 
 @pytest.mark.parametrize('values', [[], [0.1]])
 def test_gives_up_where_nni_is_silent(tool, tmp_path, monkeypatch, values):
-    monkeypatch.setattr(tool, 'PATIENCE_SECONDS', 0)
+    monkeypatch.setattr(tool, 'ANSWER_SECONDS', 0)
     steps = [('RUNNING', values, []), TimeoutError('late'), ('DONE', [0.1, 0.2], [])]
     experiment = FakeExperiment(steps, tmp_path)
     if values:

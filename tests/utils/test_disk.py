@@ -27,7 +27,7 @@ def test_an_atomic_write(tmp_path: pathlib.Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_torch_says_nothing_of_the_disk(tmp_path: pathlib.Path, monkeypatch) -> None:
+def test_errors_of_torch(tmp_path: pathlib.Path, monkeypatch) -> None:
     def save() -> None:
         with naming_full_disk(tmp_path / 'w.pth'):
             torch.save(torch.zeros(1 << 16), '/dev/full')

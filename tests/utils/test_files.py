@@ -23,7 +23,7 @@ def test_the_file_gets_its_name_at_the_end(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
-def test_an_error_leaves_what_was_there(tmp_path: pathlib.Path, error: type) -> None:
+def test_an_error_keeps_the_old_file(tmp_path: pathlib.Path, error: type) -> None:
     (tmp_path / 'a.txt').write_text('old')
     with pytest.raises(error), atomic_write(tmp_path / 'a.txt') as temporary:
         temporary.write_text('half')
@@ -32,13 +32,13 @@ def test_an_error_leaves_what_was_there(tmp_path: pathlib.Path, error: type) -> 
 
 
 @pytest.mark.parametrize('name', ['图' * 84 + '.p', 'x' * 255])
-def test_a_name_may_be_as_long_as_the_file_system_admits(tmp_path: pathlib.Path, name: str) -> None:
+def test_longest_file_name(tmp_path: pathlib.Path, name: str) -> None:
     with atomic_write(tmp_path / name) as temporary:
         temporary.write_text('x')
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-def test_a_planted_link_is_not_followed(tmp_path: pathlib.Path, monkeypatch) -> None:
+def test_existing_links_are_not_followed(tmp_path: pathlib.Path, monkeypatch) -> None:
     monkeypatch.setattr(atomic.secrets, 'token_hex', lambda n: '0' * 2 * n)
     victim = tmp_path / 'victim'
     victim.write_text('mine')
@@ -66,7 +66,7 @@ def test_synced_before_it_is_renamed(tmp_path: pathlib.Path, monkeypatch) -> Non
     assert done == [5]
 
 
-def test_the_next_run_removes_what_a_killed_one_left(tmp_path: pathlib.Path) -> None:
+def test_files_of_killed_processes_are_removed(tmp_path: pathlib.Path) -> None:
     code = f"""
         import os, signal
         from oadp.utils.files import atomic_write
@@ -85,7 +85,7 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path: pathlib.Path) -> 
     assert sorted(p.name for p in tmp_path.iterdir()) == ['.notes.oadp-tmp', 'b']
 
 
-def test_of_another_machine_only_what_is_old(tmp_path: pathlib.Path) -> None:
+def test_only_old_files_of_other_machines_are_removed(tmp_path: pathlib.Path) -> None:
     young, old = (tmp_path / f'.{8 * c}.1.{16 * c}.oadp-tmp' for c in 'ab')
     for file in (young, old):
         file.touch()

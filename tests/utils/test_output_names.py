@@ -44,13 +44,13 @@ def test_long_names_are_cut_and_stay_distinct(tmp_path):
         path.touch()  # the file system takes it
 
 
-def test_bytes_that_are_no_unicode():
+def test_names_that_are_not_unicode():
     [stem] = output_stems([os.fsdecode(b'\xff' * 300 + b'.jpg')])
     assert len(os.fsencode(stem)) <= 251
 
 
 @pytest.mark.parametrize('folder', ['images', 'link', 'out/../images'])
-def test_nothing_is_written_among_what_is_read(tmp_path, monkeypatch, folder):
+def test_outputs_in_a_folder_of_inputs_are_refused(tmp_path, monkeypatch, folder):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'images').mkdir()
     (tmp_path / 'out').mkdir()

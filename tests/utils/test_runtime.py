@@ -83,7 +83,7 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         (False, True, ['join gloo', 'leave']),
     ],
 )
-def test_who_leaves_the_group(
+def test_when_the_group_is_destroyed(
     monkeypatch: pytest.MonkeyPatch, has_gpu: bool, fails: bool, expected: list[str]
 ) -> None:
     """A process that failed must not wait in NCCL for the others, which wait for it."""
@@ -106,7 +106,7 @@ def test_who_leaves_the_group(
 
 
 @pytest.mark.parametrize(('backend', 'expected'), [('nccl', [3]), ('gloo', None)])
-def test_nccl_waits_on_the_gpu_of_the_process(
+def test_nccl_barrier_uses_the_gpu_of_the_process(
     monkeypatch: pytest.MonkeyPatch, backend: str, expected: list[int] | None
 ) -> None:
     calls: list[list[int] | None] = []
@@ -189,3 +189,16 @@ def test_importing_changes_nothing() -> None:
     )
     root = str(pathlib.Path(runtime.__file__).parents[2])
     subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'PYTHONPATH': root})
+
+
+@pytest.mark.parametrize(
+    ('value', 'folder', 'file'),
+    [
+        ('', 'work_dirs/prompts/ml', 'data/prompts/vild.pth'),
+        ('True', 'work_dirs/dry_run/prompts/ml', 'work_dirs/dry_run/prompts/vild.pth'),
+    ],
+)
+def test_outputs_of_a_dry_run_have_their_own_folder(monkeypatch, value, folder, file):
+    monkeypatch.setenv('DRY_RUN', value)
+    assert runtime.work_dir('prompts', 'ml').as_posix() == folder
+    assert runtime.output_path('data/prompts/vild.pth', 'prompts').as_posix() == file

@@ -1,11 +1,12 @@
-"""Open-vocabulary splits of COCO-format annotations.
+"""Write the open-vocabulary splits of annotation files in COCO's format.
 
-Category ids are renumbered to labels: bases first, then novels, from 0. ``STEM.48.json`` (the number
-of bases) holds the annotations of the base classes alone, ``STEM.65.json`` (of all classes) those of
-all, ``STEM.65.min.json`` all of them and only the images that have one. Each lists all categories.
+Category ids are replaced by labels: base classes first, then novel ones, from 0. ``STEM.48.json`` (the
+number of base classes) contains the annotations of the base classes, ``STEM.65.json`` (the number of
+all classes) those of all classes, and ``STEM.65.min.json`` the same with only the annotated images.
+Each file lists all categories.
 
-Nearly all of an annotation file is polygons, which stay as they are, so the text of an annotation is
-copied and only its category id replaced (see ``annotation_file``).
+Most of an annotation file are polygons, which do not change, so the text of an annotation is copied and
+only its category id replaced.
 """
 
 __all__ = ['DATASETS', 'build', 'build_datasets', 'build_files', 'check_outputs']
@@ -18,8 +19,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from oadp.categories import Categories, get_categories
-from oadp.data.annotations.checks import Need
 from oadp.data.annotations.file import AnnotationFile
+from oadp.data.annotations.lists import Need
 from oadp.utils import runtime
 from oadp.utils.files import atomic_write
 from oadp.utils.output_names import check_file
@@ -28,10 +29,10 @@ DATASETS = {
     'coco': ('coco/annotations', {'instances_train2017': False, 'instances_val2017': True}),
     'lvis': ('lvis_v1/annotations', {'lvis_v1_train': False, 'lvis_v1_val': False}),
 }
-"""Category set to folder under the data root, and to the stems of its files: whether also ``.min``."""
+"""Category set to its folder under the data root and its files; True to write ``.min`` as well."""
 
-_NEEDS: tuple[Need, ...] = ('annotations', 'any_name', 'box', 'size')
-_NOT_IN_SET = -1  # label of a category that the set leaves out
+_NEEDS: list[Need] = ['annotations', 'any_name', 'box', 'size']
+_NOT_IN_SET = -1  # label of a category that is not in the set
 _CATEGORY_ID = re.compile(r'"category_id"\s*:\s*\d+')
 _LABEL_LISTS = ('neg_category_ids', 'not_exhaustive_category_ids')  # of LVIS's images
 
@@ -42,20 +43,20 @@ def build(
     out_dir: str | os.PathLike | None = None,
     with_min: bool = True,
 ) -> list[pathlib.Path]:
-    """Write the splits of an annotation file. Each file is written whole or not at all.
+    """Write the splits of an annotation file. Each file is written atomically.
 
     Args:
-        path: a COCO-format (or LVIS-format) file whose categories include all of the set's.
+        path: a file in COCO's or LVIS's format whose categories include those of the set.
         categories: the category set.
-        out_dir: where to write; by default beside the source.
-        with_min: whether to write the split without the images that have no annotation.
+        out_dir: where to write; by default the folder of the source.
+        with_min: whether to also write the split with only annotated images.
 
     Returns:
         The files written.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, or a category of the set is not in it; all faults are listed.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has another format, or lacks a category of the set; all faults are listed.
     """
     path = pathlib.Path(path)
     logger = runtime.get_logger()
@@ -75,7 +76,7 @@ def _splits(
     out_dir: str | os.PathLike | None,
     with_min: bool = True,
 ) -> dict[pathlib.Path, tuple[int, bool]]:
-    """The files to be written of a source: how many labels, and whether only annotated images."""
+    """Return the files of a source, with the number of labels and whether only annotated images."""
     folder = path.parent if out_dir is None else pathlib.Path(out_dir)
     bases, all_ = categories.num_bases, categories.num_all
     splits = {
@@ -90,26 +91,26 @@ def _splits(
 def check_outputs(
     paths: Sequence[pathlib.Path], categories: Categories, out_dir: pathlib.Path | None
 ) -> None:
-    """Refuse, before anything is written, to write two sources to one file or over a source.
+    """Check that no two sources have the same output and that no output is a source.
 
     Raises:
-        ValueError: names the sources and the file, or says why a file cannot be written.
+        ValueError: two sources have the same output, an output is a source or cannot be written.
     """
     sources: dict[str, pathlib.Path] = {}
     for path in paths:
         for out in _splits(path, categories, out_dir):
             check_file('--out-dir', out, inputs=paths)
-            # Some file systems do not tell capitals apart.
+            # Some file systems ignore case.
             other = sources.setdefault(os.path.realpath(out).casefold(), path)
             if other != path:
                 raise ValueError(
                     f'{other} and {path} would both be written to {out}; nothing is written: '
-                    'leave out --out-dir, or run the command for each with a folder of its own'
+                    'omit --out-dir, or run the command for each file with a different folder'
                 )
 
 
 def _labels(source: AnnotationFile, categories: Categories) -> dict[int, int]:
-    """Category id of the file to label; every category of the file has an entry."""
+    """Map each category id of the file to its label."""
     order = {name: label for label, name in enumerate(categories.all_)}
     return {c['id']: order.get(c['name'], _NOT_IN_SET) for c in source.categories}
 
@@ -122,7 +123,7 @@ def _write(
     num_labels: int,
     only_annotated: bool,
 ) -> tuple[int, int]:
-    """Write a split; returns the numbers of images and annotations."""
+    """Write a split; return the numbers of images and annotations."""
     kept = [i for i, c in enumerate(source.category_ids) if 0 <= labels[c] < num_labels]
     images = source.images
     if only_annotated:
@@ -143,7 +144,7 @@ def _write(
 def _relabel(source: AnnotationFile, index: int, label: int) -> str:
     text = source.text[source.starts[index] : source.ends[index]]
     new, count = _CATEGORY_ID.subn(f'"category_id": {label}', text)
-    if count != 1:  # a nested object, or a string, holds the words too
+    if count != 1:  # a nested object or a string contains the key, too
         new = json.dumps({**json.loads(text), 'category_id': label})
     return new
 
@@ -166,10 +167,14 @@ def _write_list(f: TextIO, items: Iterable[str]) -> None:
 
 
 def build_datasets(data_root: pathlib.Path, datasets: Sequence[str]) -> None:
-    """Write the splits of COCO and LVIS, of those files that are there.
+    """Write the splits of COCO and LVIS, of those files that exist.
+
+    Args:
+        data_root: folder of ``coco`` and ``lvis_v1``.
+        datasets: keys of ``DATASETS``.
 
     Raises:
-        FileNotFoundError: none is there.
+        FileNotFoundError: none of the files exists.
     """
     missing, written = [], 0
     for name in datasets:
@@ -182,12 +187,12 @@ def build_datasets(data_root: pathlib.Path, datasets: Sequence[str]) -> None:
                 missing.append(path)
     for path in missing:
         runtime.get_logger().warning(
-            '%s is not there, so its splits are left out; see "Datasets" in the README', path
+            '%s does not exist, so its splits are not written; see docs/preparation.md', path
         )
     if not written:
         raise FileNotFoundError(
-            f'none of the annotation files is there: {", ".join(map(str, missing))}; '
-            'download them as the README says under "Datasets", or name the folder by --data-root'
+            f'no annotation file found, expected {", ".join(map(str, missing))}; download them '
+            '(docs/preparation.md), or give their folder with --data-root'
         )
 
 
@@ -199,7 +204,7 @@ def build_files(
     Args:
         paths: the files.
         categories: name or JSON file of their category set.
-        out_dir: where to write; beside each file by default.
+        out_dir: where to write; the folder of each file by default.
 
     Raises:
         FileNotFoundError: one of the files does not exist.

@@ -22,8 +22,6 @@ from oadp.data.boxes import any_overlap, is_large_enough
 from oadp.data.features.stores import PACKED_SUFFIX, Kind, Record, Store, open_store
 from oadp.utils import runtime
 
-_DRY_RUN_OUTPUTS = pathlib.Path('work_dirs/dry_run')
-
 
 class _Source:
     """The location of the features of one type: a folder, or several that are searched in order.
@@ -81,7 +79,7 @@ class _Source:
         """Yield stores that may have features of other images, such as those extracted in ``DRY_RUN``."""
         yield from self._stores
         for store in self._stores:
-            for path in sorted(_DRY_RUN_OUTPUTS.glob(f'**/{store.path}')):
+            for path in sorted(runtime.DRY_RUN_DIR.glob(f'**/{store.path}')):
                 yield open_store(path, store.kind)
 
 

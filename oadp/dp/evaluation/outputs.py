@@ -196,12 +196,11 @@ def metrics_file(checkpoint: pathlib.Path) -> pathlib.Path:
     """
     folder = pathlib.Path(os.path.abspath(checkpoint)).parent
     try:
-        name = folder.relative_to(pathlib.Path('work_dirs').absolute())
+        name = folder.relative_to(runtime.WORK_DIR.absolute())
     except ValueError:
         name = pathlib.Path(folder.name)
-    root = 'work_dirs'
-    if runtime.dry_run() and name.parts[:1] != ('dry_run',):
-        root = 'work_dirs/dry_run'
+    is_of_dry_run = name.parts[:1] == (runtime.DRY_RUN_DIR.name,)
+    root = runtime.WORK_DIR if is_of_dry_run else runtime.work_dir()
     return root / name / f'{checkpoint.stem}.metrics.json'
 
 

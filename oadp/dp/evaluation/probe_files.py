@@ -7,15 +7,15 @@ __all__ = ['feature_sources', 'probe_files', 'split_config', 'to_json', 'to_tabl
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import rich.table
 from rich.console import Console
 
 from oadp.categories import Categories
 from oadp.dp import build_dataset
-from oadp.dp.data.loaders import build_val_loader
 from oadp.dp.data.clip_features import LoadCLIPFeatures
+from oadp.dp.data.loaders import build_val_loader
 from oadp.dp.engine.checkpoints import load_detector
 from oadp.dp.evaluation.ground_truth import GroundTruth
 from oadp.dp.evaluation.probe import Tally, probe_detector, probe_features, prompts_of
@@ -31,7 +31,7 @@ def probe_files(
     checkpoint: pathlib.Path | None,
     out: pathlib.Path,
     *,
-    split: str = 'val',
+    split: Literal['train', 'val'] = 'val',
     annotations: str | None = None,
     prompts: str | None = None,
     num_images: int | None = None,
@@ -76,12 +76,12 @@ def probe_files(
 
 
 def split_config(config: Mapping[str, Any], split: str, annotations: str | None) -> dict[str, Any]:
-    """Return the plain config with the validation dataset showing the images of a split.
+    """Return the plain config, with the images of a split as the validation dataset.
 
     Args:
-        config: a whole loaded config.
+        config: a loaded config.
         split: ``val`` or ``train``.
-        annotations: in place of the config's file.
+        annotations: annotation file that replaces the config's.
     """
     plain = to_plain(config)
     dataset = plain['validator']['dataloader']['dataset']
@@ -100,8 +100,8 @@ def _feature_dataset(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
     return dataset
 
 
-def feature_sources(config: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """Return where the config's CLIP features of a split are, by kind; empty where it has none."""
+def feature_sources(config: Mapping[str, Any], split: Literal['train', 'val']) -> Mapping[Any, Any]:
+    """Return the locations of the config's CLIP features of a split by kind; empty if it has none."""
     pipeline = _feature_dataset(config['trainer']['dataloader']['dataset'])['pipeline']
     for step in pipeline:
         if step['type'] == 'LoadCLIPFeatures':
@@ -111,7 +111,7 @@ def feature_sources(config: Mapping[str, Any], split: str) -> dict[str, Any]:
 
 
 def open_truth(config: Mapping[str, Any], number: int | None) -> GroundTruth:
-    """Open the annotations, of the first images alone where a number is given."""
+    """Load the annotations, of the first images if a number is given."""
     truth = GroundTruth.from_config(config)
     number = DRY_RUN_IMAGES if runtime.dry_run() else number
     if number is None or number >= len(truth.image_ids):
