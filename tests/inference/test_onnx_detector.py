@@ -226,7 +226,7 @@ def test_new_words_without_a_text_encoder_ask_for_clip(thin, exported, tmp_path)
         ('text.onnx', None, ValueError, 'expected a detector, found a text encoder'),
         ('broken.onnx', b'not ONNX', ValueError, 'broken.onnx: ONNX Runtime cannot load it'),
         ('alone.onnx', None, FileNotFoundError, 'alone.vocabulary.npz: no such vocabulary'),
-        ('b.onnx', b'no archive', ValueError, 'b.vocabulary.npz: not a vocabulary file'),
+        ('b.onnx', b'no archive', ValueError, 'b.vocabulary.npz: expected a vocabulary file'),
         ('two.onnx', None, ValueError, 'two.*not exported together'),
     ],
 )
@@ -256,7 +256,7 @@ def test_other_onnx_files_are_refused(tmp_path):
     graph = onnx.helper.make_graph([node], 'g', [tensor], [result])
     opset = [onnx.helper.make_opsetid('', 17)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
-    with pytest.raises(ValueError, match='not a file of oadp.export'):
+    with pytest.raises(ValueError, match='expected a file of oadp.export'):
         Detector.from_onnx(path)
 
 
