@@ -37,7 +37,7 @@ from oadp.oake.objects import Objects
 from oadp.oake.run import default_batch_size
 from oadp.oake.split import Split
 from oadp.oake.task import Task
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 RESOLUTION, PATCH, DIM = 224, 32, 512  # ViT-B/32
 COCO_IMAGES, COCO_PROPOSALS = 118_287 + 5_000, 800
@@ -205,7 +205,7 @@ def measure_kind(
     )
     alone = [measure_encoder(task, encoder, batch_size, images, args)]
     options = Options(batch_size, 10**9, logging.getLogger('benchmark'))
-    world = World(rank=0, local_rank=0, size=1, device=device)
+    world = ProcessInfo(rank=0, local_rank=0, size=1, device=device)
     report = extract(split, encoder, world, options)
     if report.failed:
         raise RuntimeError(f'images failed: {report.failed}')

@@ -145,7 +145,7 @@ def feature_figures(root: pathlib.Path, kind: str) -> dict[str, Any]:
     from oadp.oake.globals import Globals
     from oadp.oake.objects import Objects
     from oadp.utils.config import load_config
-    from oadp.utils.runtime import World
+    from oadp.utils.runtime import ProcessInfo
 
     make_small_world(root)
     clip = make_clip()
@@ -153,7 +153,7 @@ def feature_figures(root: pathlib.Path, kind: str) -> dict[str, Any]:
     torch.save(clip.state_dict(), root / 'pretrained/clip/ViT-B-32.pt')
     config = load_config(CONFIGS[kind], {'.precision': 'fp32'})
     task = dict(globals=Globals, blocks=Blocks, objects=Objects)[kind]
-    process = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+    process = ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
     command.run(task, f'oake/{kind}', config, process)
     figures: dict[str, Any] = {}
     store = open_store(f'data/coco/oake/{kind}/val2017', kind)

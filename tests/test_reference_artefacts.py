@@ -158,7 +158,7 @@ def test_their_run_is_resumed(trained, here):
     config = load_config(
         'theirs.py', {'.trainer.resume_from': 'run.pth', '.trainer.evaluation': None}
     )
-    world = runtime.World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+    world = runtime.ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
     logger = runtime.get_logger(file=here / 'resume.log')
     runner = prepare(config, here / 'work_dirs/resumed', world, logger).runner
     assert (runner.epoch, runner.iter) == (1, 2)
@@ -182,7 +182,7 @@ def test_their_config_extracts(tmp_path: pathlib.Path, monkeypatch, task, ours: 
     make_small_world(tmp_path)
     monkeypatch.chdir(tmp_path)
     write_oake_configs(tmp_path)
-    world = runtime.World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+    world = runtime.ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
     override = {'.precision': 'fp32', '.train.dataloader.dataset.auto_fix': True}
     for name, config in (('theirs', f'{task.kind}.py'), ('ours', f'configs/oake/{ours}.py')):
         reports = command.run(task, name, load_config(config, override), world)

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from oadp.dp.fusion.scores import FusionParameters
 
 
-def _parameters(text: str | None, trial: str | None, world: runtime.World) -> FusionParameters:
+def _parameters(
+    text: str | None, trial: str | None, world: runtime.ProcessInfo
+) -> FusionParameters:
     from oadp.dp.fusion.scores import FusionParameters
 
     if text is not None:

@@ -115,7 +115,7 @@ def _draw_banner(text: str) -> np.ndarray:
 
 
 def _detect(
-    name: str, checkpoint: str, num_images: int, world: runtime.World
+    name: str, checkpoint: str, num_images: int, world: runtime.ProcessInfo
 ) -> tuple[Any, list[sv.Detections]]:
     """Return the validation set of a config and the detections in each of its first images."""
     config = load_config(

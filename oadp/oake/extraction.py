@@ -22,7 +22,7 @@ from oadp.oake.writer import Writer
 from oadp.utils.distributed import all_gather
 from oadp.utils.memory import is_out_of_memory
 from oadp.utils.progress import Progress
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 _MAX_CHUNK = 32  # inputs that a thread cuts at a time, 5 MB at 224 pixels
 _MAX_SILENCE = 60.0  # seconds between log lines
@@ -66,7 +66,7 @@ class Report:
     failed: list[str]
 
 
-def extract(split: Split, encoder: ImageEncoder, world: World, options: Options) -> Report:
+def extract(split: Split, encoder: ImageEncoder, world: ProcessInfo, options: Options) -> Report:
     """Extract the missing records of a split. Every process of the run must call this function.
 
     Args:

@@ -34,7 +34,7 @@ _LOADER_KEYS = ('dataset', 'num_workers')
 
 
 def run(
-    task: type[Task], name: str, config: Mapping[str, Any], world: runtime.World
+    task: type[Task], name: str, config: Mapping[str, Any], world: runtime.ProcessInfo
 ) -> list[Report]:
     """Extract one kind of features.
 
@@ -88,7 +88,7 @@ def _build_split(
     name: str,
     loader: dict[str, Any],
     encoder: ImageEncoder,
-    world: runtime.World,
+    world: runtime.ProcessInfo,
     root: pathlib.Path,
 ) -> Split:
     dataset = dict(loader['dataset'])

@@ -11,7 +11,7 @@ from oadp.data.features.stores import Store, check
 from oadp.oake.image_list import ImageInfo
 from oadp.oake.task import Task
 from oadp.utils.distributed import all_gather
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 TIMEOUT = datetime.timedelta(days=30)
 """How long processes wait for each other: on unequal machines they finish hours apart."""
@@ -40,12 +40,14 @@ class Split:
     redo: bool = False
 
 
-def share(images: list[ImageInfo], world: World) -> list[ImageInfo]:
+def share(images: list[ImageInfo], world: ProcessInfo) -> list[ImageInfo]:
     """Return the images of this process; each image belongs to one process."""
     return images[world.rank :: world.size]
 
 
-def find_missing(split: Split, dim: int, world: World, logger: logging.Logger) -> list[ImageInfo]:
+def find_missing(
+    split: Split, dim: int, world: ProcessInfo, logger: logging.Logger
+) -> list[ImageInfo]:
     """Find the images without a record, or with a broken one under ``auto_fix``.
 
     Returns:

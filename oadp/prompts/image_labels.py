@@ -18,7 +18,7 @@ from oadp.data.annotations.file import AnnotationFile
 from oadp.data.features.stores import Store, open_store
 from oadp.utils.distributed import all_gather
 from oadp.utils.progress import Progress
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 DRY_RUN_IMAGES = 64
 
@@ -66,7 +66,7 @@ class _FirstBlocks(Dataset):
 def read_image_labels(
     settings: Mapping[str, str],
     categories: Categories,
-    world: World,
+    world: ProcessInfo,
     num_workers: int = 2,
     dry_run: bool = False,
 ) -> ImageLabels:
@@ -123,7 +123,7 @@ def _read_labels(path: pathlib.Path, categories: Categories) -> tuple[list[int],
     return image_ids, labels
 
 
-def _read_features(dataset: _FirstBlocks, world: World, num_workers: int) -> Tensor:
+def _read_features(dataset: _FirstBlocks, world: ProcessInfo, num_workers: int) -> Tensor:
     loader = DataLoader(dataset, batch_size=64, num_workers=min(num_workers, len(dataset) // 64))
     batches = []
     with Progress(len(dataset), 'read features', 'images', enabled=world.is_main) as progress:
@@ -133,7 +133,7 @@ def _read_features(dataset: _FirstBlocks, world: World, num_workers: int) -> Ten
     return torch.cat(batches) if batches else torch.empty(0, 0, dtype=torch.float16)
 
 
-def _interleave(share: Tensor, total: int, world: World) -> Tensor:
+def _interleave(share: Tensor, total: int, world: ProcessInfo) -> Tensor:
     if world.size == 1:
         return share
     shares: list[Tensor] = all_gather(share, world)

@@ -15,7 +15,7 @@ from oadp.categories import get_categories
 from oadp.utils import runtime
 from oadp.utils.command import ArgumentParser, run
 from oadp.utils.config import OverrideAction, load_config, to_plain
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 DEFAULT_CONFIG = pathlib.Path('configs/prompts/ml_coco.py')
 _KEYS = (
@@ -35,7 +35,7 @@ def _check(config: Mapping[str, Any]) -> None:
             raise ValueError(f'{key} is {config[key]!r}; expected a whole number of at least 1')
 
 
-def train(config: Any, world: World, work_dir: pathlib.Path) -> list[dict[str, float]]:
+def train(config: Any, world: ProcessInfo, work_dir: pathlib.Path) -> list[dict[str, float]]:
     """Train with a config, write the prompt file, and return the history of losses and mAP."""
     import torch
 

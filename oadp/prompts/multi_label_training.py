@@ -26,7 +26,7 @@ from oadp.utils import runtime
 from oadp.utils.files import atomic_write
 from oadp.utils.losses import asymmetric_loss
 from oadp.utils.progress import Progress
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 VALIDATION_BATCH = 4096  # images
 _FREE_SETTINGS = (
@@ -99,7 +99,7 @@ class MultiLabelTraining:
         train: ImageLabels,
         val: ImageLabels | None,
         settings: Mapping[str, Any],
-        world: World,
+        world: ProcessInfo,
         work_dir: str | os.PathLike,
     ) -> None:
         if world.size > categories.num_bases:

@@ -12,13 +12,15 @@ import datetime
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from oadp.utils.runtime import PATIENCE, World
+from oadp.utils.runtime import GROUP_TIMEOUT, ProcessInfo
 
 if TYPE_CHECKING:
     import torch.distributed as dist
 
 
-def gather(value: Any, world: World, timeout: datetime.timedelta = PATIENCE) -> list[Any] | None:
+def gather(
+    value: Any, world: ProcessInfo, timeout: datetime.timedelta = GROUP_TIMEOUT
+) -> list[Any] | None:
     """Return the value of each process, by rank, on the first process, and None on the others.
 
     All processes must call this function.
@@ -38,7 +40,9 @@ def gather(value: Any, world: World, timeout: datetime.timedelta = PATIENCE) -> 
     return values
 
 
-def all_gather(value: Any, world: World, timeout: datetime.timedelta = PATIENCE) -> list[Any]:
+def all_gather(
+    value: Any, world: ProcessInfo, timeout: datetime.timedelta = GROUP_TIMEOUT
+) -> list[Any]:
     """Return the value of each process, by rank, on all processes.
 
     All processes must call this function.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 __all__ = [
     'DRY_RUN_DIR',
-    'PATIENCE',
+    'GROUP_TIMEOUT',
     'WORK_DIR',
-    'World',
+    'ProcessInfo',
     'barrier',
     'dry_run',
     'dump_dir',
@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-PATIENCE = datetime.timedelta(hours=2)
+GROUP_TIMEOUT = datetime.timedelta(hours=2)
 """How long a process waits for the others: the first one computes LVIS's metrics for many minutes."""
 
 WORK_DIR = pathlib.Path('work_dirs')
@@ -95,7 +95,7 @@ def dump_dir() -> pathlib.Path | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class World:
+class ProcessInfo:
     """The process in its run: its rank and its device.
 
     Attributes:
@@ -124,7 +124,7 @@ class World:
 
 
 @contextlib.contextmanager
-def launch() -> Iterator[World]:
+def launch() -> Iterator[ProcessInfo]:
     """Join the process group that torchrun describes, if any, and leave it at the end.
 
     Plain ``python`` runs one process without a group. Under ``torchrun``, the backend is NCCL with one
@@ -149,12 +149,12 @@ def launch() -> Iterator[World]:
     else:
         device = torch.device('cpu')
     if 'RANK' not in os.environ:
-        yield World(rank=0, local_rank=0, size=1, device=device)
+        yield ProcessInfo(rank=0, local_rank=0, size=1, device=device)
         return
-    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=PATIENCE)
+    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo', timeout=GROUP_TIMEOUT)
     is_done = False
     try:
-        yield World(
+        yield ProcessInfo(
             rank=dist.get_rank(), local_rank=local_rank, size=dist.get_world_size(), device=device
         )
         is_done = True

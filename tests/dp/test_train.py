@@ -11,7 +11,7 @@ from training_world import BASES, CATEGORY_IDS, NOVELS, ROOT, make_world, write_
 from oadp.compat import load_tensors
 from oadp.dp import train
 from oadp.utils.config import load_config, to_plain
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 
 @pytest.fixture(scope='module')
@@ -212,7 +212,7 @@ def test_learning_rate_scales_with_the_images_per_step(
 
     trainer = load_config(folder / 'ov_coco.py').trainer
     trainer.auto_scale_lr.update(override)
-    world = World(rank=0, local_rank=0, size=processes, device=torch.device('cpu'))
+    world = ProcessInfo(rank=0, local_rank=0, size=processes, device=torch.device('cpu'))
     optimizer = _scaled_optimizer(trainer, world, logging.getLogger('silent'))
     assert optimizer['lr'] == pytest.approx(expected)
     assert trainer.optimizer.lr == 0.02
@@ -232,7 +232,7 @@ def test_half_precision_setting(here, monkeypatch, fp16, expected: bool):
     monkeypatch.setattr(torch.nn.Module, 'to', lambda self, *_, **__: self)
     wrap = training.MMDataParallel
     monkeypatch.setattr(training, 'MMDataParallel', lambda model, **_: wrap(model))
-    world = World(rank=0, local_rank=0, size=1, device=torch.device('cuda', 0))
+    world = ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cuda', 0))
     run = training.prepare(config, here / 'work_dirs/half', world, runtime.get_logger())
     names = [type(hook).__name__ for hook in run.runner.hooks]
     assert ('Fp16OptimizerHook' in names) == expected != ('OptimizerHook' in names)

@@ -37,7 +37,7 @@ def extract(monkeypatch):
     ``extract('objects', {'.a.b': value})`` gives the reports: validation, training.
     """
     tasks = dict(globals=Globals, blocks=Blocks, objects=Objects)
-    world = runtime.World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+    world = runtime.ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
 
     def run(kind, overrides=None, config=None):
         config = load_config(config or CONFIGS[kind], {'.precision': 'fp32', **(overrides or {})})

@@ -25,7 +25,7 @@ def run_on_gpu(kind: str, folder: pathlib.Path) -> None:
         '.mini_batch_size': 5,
         '.val.dataloader.dataset.output_dir': str(folder),
     }
-    world = runtime.World(rank=0, local_rank=0, size=1, device=GPU)
+    world = runtime.ProcessInfo(rank=0, local_rank=0, size=1, device=GPU)
     (report,) = command.run(TASKS[kind], f'oake/{kind}', load_config(CONFIGS[kind], changes), world)
     assert (report.done, report.failed) == (6, [])
 

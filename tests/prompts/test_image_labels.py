@@ -9,10 +9,10 @@ from oadp.categories import Categories
 from oadp.data.annotations.build import build
 from oadp.data.features.stores import open_store
 from oadp.prompts.image_labels import macro_map, read_image_labels
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 CATEGORIES = Categories(bases=('cat', 'dog'), novels=('owl',))
-ALONE = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+ALONE = ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
 IMAGE_IDS = [30, 10, 20]
 
 

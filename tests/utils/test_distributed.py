@@ -11,11 +11,11 @@ import torch.multiprocessing
 
 from oadp.utils import runtime
 from oadp.utils.distributed import all_gather, gather
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 
-def world_of(rank: int, size: int) -> World:
-    return World(rank=rank, local_rank=rank, size=size, device=torch.device('cpu'))
+def world_of(rank: int, size: int) -> ProcessInfo:
+    return ProcessInfo(rank=rank, local_rank=rank, size=size, device=torch.device('cpu'))
 
 
 @pytest.mark.parametrize('function', [gather, all_gather])
@@ -47,7 +47,7 @@ def test_a_group_of_one_waits_for_the_given_time(
         assert function({3: 'c'}, world, **options) == [{3: 'c'}]
     finally:
         dist.destroy_process_group()
-    assert timeouts == [timeout or runtime.PATIENCE]
+    assert timeouts == [timeout or runtime.GROUP_TIMEOUT]
 
 
 def _gather_in_process(rank: int, size: int, folder: str) -> None:

@@ -20,7 +20,7 @@ import torch
 from mmcv.parallel import collate
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 _PAIR = 2
 """The number of consecutive images with the same orientation, as the images of a process in the paper.
@@ -50,7 +50,7 @@ class StepSampler(Sampler):
         self,
         flags: Sequence[int],
         images_per_process: int,
-        world: World,
+        world: ProcessInfo,
         seed: int,
         endless: bool,
     ) -> None:
@@ -151,7 +151,7 @@ def _build_loader(dataset: Any, images: int, workers: int, **options: Any) -> Da
 
 
 def build_train_loader(
-    dataset: Any, config: Mapping[str, Any], world: World, seed: int, endless: bool
+    dataset: Any, config: Mapping[str, Any], world: ProcessInfo, seed: int, endless: bool
 ) -> DataLoader:
     """Return the loader of the training steps of a process; its ``batch_sampler`` is a ``StepSampler``.
 
@@ -181,7 +181,7 @@ class Share(Subset):
 
     dataset: Any
 
-    def __init__(self, dataset: Any, world: World) -> None:
+    def __init__(self, dataset: Any, world: ProcessInfo) -> None:
         super().__init__(dataset, range(world.rank, len(dataset), world.size))
 
     def evaluate(self, results: list, **kwargs) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class Share(Subset):
         return self.dataset.evaluate(results, **kwargs)
 
 
-def build_val_loader(dataset: Any, config: Mapping[str, Any], world: World) -> DataLoader:
+def build_val_loader(dataset: Any, config: Mapping[str, Any], world: ProcessInfo) -> DataLoader:
     """Return the loader of this process's share of a dataset, one image at a time.
 
     Args:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from oadp.dp.data.loaders import Share
 from oadp.utils.distributed import gather
 from oadp.utils.progress import Progress
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 T = TypeVar('T')
 
@@ -30,7 +30,7 @@ def visit_images(
     loader: DataLoader,
     call: Callable[[dict[str, Any]], T],
     visit: Callable[[int, T], None],
-    world: World,
+    world: ProcessInfo,
     name: str,
 ) -> None:
     """Process this process's share of a dataset, one image at a time, without gradients.
@@ -53,7 +53,7 @@ def visit_images(
             progress.update()
 
 
-def gather_in_order(results: Mapping[int, T], world: World) -> list[T] | None:
+def gather_in_order(results: Mapping[int, T], world: ProcessInfo) -> list[T] | None:
     """Return the results of all processes in ascending order of their keys.
 
     Args:
@@ -73,7 +73,7 @@ def gather_in_order(results: Mapping[int, T], world: World) -> list[T] | None:
 def predict(
     detector: nn.Module,
     loader: DataLoader,
-    world: World,
+    world: ProcessInfo,
     visit: Callable[[int, Any], None] | None = None,
 ) -> list[Any] | None:
     """Detect on all images of a dataset, each process on its share.

@@ -21,7 +21,7 @@ from oadp.dp.data.loaders import build_val_loader
 from oadp.dp.engine.predict import gather_in_order, visit_images
 from oadp.utils import runtime
 from oadp.utils.files import atomic_write
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 
 class ImageList(Dataset):
@@ -118,7 +118,7 @@ def _detect_single_class(
 
 
 def write_proposals(
-    detector: nn.Module, images: ImageList, out: pathlib.Path, world: World, workers: int
+    detector: nn.Module, images: ImageList, out: pathlib.Path, world: ProcessInfo, workers: int
 ) -> None:
     """Write the proposals of all images as a pickled list, in ascending order of image id.
 

@@ -24,7 +24,7 @@ from oadp.dp.engine.runners import RUNNERS, EvaluationHook, FiniteLossHook, Seed
 from oadp.dp.models.distillation import untrained_heads
 from oadp.utils import runtime
 from oadp.utils.config import section, to_plain
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 _REQUIRED = (
     'dataloader',
@@ -67,7 +67,7 @@ class Run:
 
 
 def prepare(
-    config: Mapping[str, Any], work_dir: pathlib.Path, world: World, logger: logging.Logger
+    config: Mapping[str, Any], work_dir: pathlib.Path, world: ProcessInfo, logger: logging.Logger
 ) -> Run:
     """Build a training run from a config.
 
@@ -157,7 +157,10 @@ def _shorten(trainer: dict[str, Any]) -> None:
 
 
 def _build_model(
-    config: Mapping[str, Any], trainer: Mapping[str, Any], world: World, logger: logging.Logger
+    config: Mapping[str, Any],
+    trainer: Mapping[str, Any],
+    world: ProcessInfo,
+    logger: logging.Logger,
 ) -> nn.Module:
     seed_everything(trainer['seed'])
     model = build_detector(config)
@@ -222,7 +225,7 @@ def _load_initial(model: nn.Module, trainer: Mapping[str, Any], logger: logging.
 
 
 def _scaled_optimizer(
-    trainer: Mapping[str, Any], world: World, logger: logging.Logger
+    trainer: Mapping[str, Any], world: ProcessInfo, logger: logging.Logger
 ) -> dict[str, Any]:
     """Return the optimizer's config, with the learning rate scaled by the images per step."""
     optimizer = trainer['optimizer']
@@ -246,7 +249,7 @@ def _build_runner(
     trainer: Mapping[str, Any],
     model: nn.Module,
     work_dir: pathlib.Path,
-    world: World,
+    world: ProcessInfo,
     logger: logging.Logger,
 ) -> Any:
     options = dict(trainer['runner'])
@@ -280,7 +283,7 @@ def _build_runner(
 
 
 def _build_evaluation(
-    config: Mapping[str, Any], trainer: Mapping[str, Any], world: World, endless: bool
+    config: Mapping[str, Any], trainer: Mapping[str, Any], world: ProcessInfo, endless: bool
 ) -> EvaluationHook:
     dataset = build_dataset(config, 'val')
     if 'segm' in trainer['evaluation'].get('metric', ()):  # a name, or several

@@ -21,7 +21,7 @@ from oadp.dp.data.loaders import seed_everything
 from oadp.dp.engine.checkpoints import load_run, save_checkpoint
 from oadp.dp.engine.predict import predict
 from oadp.utils.finite import refuse_non_finite
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 _DIVERGED = 'the training diverged: take up an earlier checkpoint with a lower learning rate'
 
@@ -118,7 +118,7 @@ RUNNERS = {'IterBasedRunner': _IterRunner, 'EpochBasedRunner': _EpochRunner}
 class SeedHook(Hook):
     """Makes a step's random numbers depend on the seed, the step and the process alone."""
 
-    def __init__(self, seed: int, world: World) -> None:
+    def __init__(self, seed: int, world: ProcessInfo) -> None:
         self._seed = seed
         self._rank = world.rank
 
@@ -173,7 +173,7 @@ class EvaluationHook(EvalHook):
         kwargs: mmcv's ``EvalHook``; ``metric`` and further ones go to ``dataset.evaluate``.
     """
 
-    def __init__(self, dataloader: Any, world: World, **kwargs) -> None:
+    def __init__(self, dataloader: Any, world: ProcessInfo, **kwargs) -> None:
         super().__init__(dataloader, **kwargs)
         self._world = world
 

@@ -26,7 +26,7 @@ from oadp.dp.fusion.scores import FusionParameters
 from oadp.utils import runtime
 from oadp.utils.files import atomic_write
 from oadp.utils.output_names import check_apart, check_file, check_folder, output_stems
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 _DRY_RUN_FOLDER = pathlib.Path('work_dirs/dry_run/test')
 
@@ -108,7 +108,7 @@ def evaluate(
     dataset: Any,
     config: Mapping[str, Any],
     outputs: Outputs,
-    world: World,
+    world: ProcessInfo,
 ) -> None:
     """Detect on a dataset, print the metrics and write the files of ``outputs``.
 

@@ -22,7 +22,7 @@ from oadp.dp.evaluation.ground_truth import GroundTruth
 from oadp.dp.evaluation.matching import pairwise_iou
 from oadp.dp.models.classifiers import load_prompts
 from oadp.utils.progress import Progress
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 COVER_IOU = 0.5
 """The lowest IoU at which a stored object box represents an object; the highest IoU decides."""
@@ -222,7 +222,7 @@ def probe_detector(
             elif len(labels):
                 tally.add_single(labels, scores.argmax(1))
 
-    world = World(rank=0, local_rank=0, size=1, device=device)
+    world = ProcessInfo(rank=0, local_rank=0, size=1, device=device)
     visit_images(loader, extract, count, world, 'probe the detector')
     return tallies
 

@@ -17,7 +17,7 @@ from oadp.dp.fusion.records import DumpMeta, DumpWriter, Record
 from oadp.utils import runtime
 from oadp.utils.config import to_plain
 from oadp.utils.files import sha256
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 
 def dump_dataset(
@@ -26,7 +26,7 @@ def dump_dataset(
     checkpoint: pathlib.Path,
     dataset: Any,
     root: pathlib.Path,
-    world: World,
+    world: ProcessInfo,
 ) -> pathlib.Path:
     """Write a record of each image that has none yet, on any number of processes.
 

@@ -29,7 +29,7 @@ def open_search(
     config: Mapping[str, Any],
     dump_dir: pathlib.Path,
     images: str | None = None,
-    world: runtime.World | None = None,
+    world: runtime.ProcessInfo | None = None,
 ) -> tuple[FusionSearch, GroundTruth]:
     """Open a dump for the dataset of a config.
 

@@ -17,14 +17,14 @@ from oadp.dp.models.nms import nms_settings, top_detections
 from oadp.utils.distributed import all_gather
 from oadp.utils.json_text import parse_json, read_text
 from oadp.utils.progress import Progress
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 _PARTS = ('train', 'val')
 
 _REPORT_AT = (0.25, 0.5)
 """The fractions of the images after which an intermediate result is reported."""
 
-_ALONE = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+_ALONE = ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
 
 
 def choose_images(choice: str | None, image_ids: Collection[int]) -> list[int]:
@@ -135,7 +135,9 @@ class FusionSearch:
         FileNotFoundError: images of the ground truth have no record.
     """
 
-    def __init__(self, dump: Dump, ground_truth: GroundTruth, world: World | None = None) -> None:
+    def __init__(
+        self, dump: Dump, ground_truth: GroundTruth, world: ProcessInfo | None = None
+    ) -> None:
         missing = sorted(set(ground_truth.image_ids) - set(dump.image_ids()))
         if missing:
             raise FileNotFoundError(

@@ -5,16 +5,18 @@ import pytest
 import torch
 
 from oadp.dp.data.loaders import Share, StepSampler, build_train_loader, build_val_loader
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 FLAGS = [0, 1, 1, 0, 1, 0, 1, 1, 0]  # odd numbers of both values
 
 
-def process(rank: int = 0, size: int = 1) -> World:
-    return World(rank=rank, local_rank=rank, size=size, device=torch.device('cpu'))
+def process(rank: int = 0, size: int = 1) -> ProcessInfo:
+    return ProcessInfo(rank=rank, local_rank=rank, size=size, device=torch.device('cpu'))
 
 
-def steps(world: World, images: int, endless: bool = True, first: int = 0, epoch: int = 0) -> list:
+def steps(
+    world: ProcessInfo, images: int, endless: bool = True, first: int = 0, epoch: int = 0
+) -> list:
     sampler = StepSampler(FLAGS, images, world, 7, endless)
     sampler.first_step, sampler.epoch = first, epoch
     return list(itertools.islice(sampler, 20))

@@ -8,14 +8,14 @@ from torch import nn
 from oadp.dp.data.loaders import build_val_loader
 from oadp.dp.engine import predict as module
 from oadp.dp.engine.predict import gather_in_order, predict, visit_images
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
 LOADER = dict(samples_per_gpu=1, workers_per_gpu=0)
 DATASET = [dict(img=torch.full((1,), float(i))) for i in range(5)]
 
 
-def world_of(rank: int = 0, size: int = 1) -> World:
-    return World(rank=rank, local_rank=rank, size=size, device=torch.device('cpu'))
+def world_of(rank: int = 0, size: int = 1) -> ProcessInfo:
+    return ProcessInfo(rank=rank, local_rank=rank, size=size, device=torch.device('cpu'))
 
 
 class Detector(nn.Module):

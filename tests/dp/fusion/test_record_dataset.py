@@ -19,9 +19,9 @@ from oadp.dp.fusion.records import Dump
 from oadp.dp.fusion.scores import FusionParameters
 from oadp.dp.fusion.setting import open_search
 from oadp.utils.config import load_config
-from oadp.utils.runtime import World
+from oadp.utils.runtime import ProcessInfo
 
-ALONE = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+ALONE = ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
 CHANGED = FusionParameters(
     bbox_novel_gamma=0.7, object_novel_gamma=0.3, object_base_scaler=0.5, objectness_gamma=0.6
 )

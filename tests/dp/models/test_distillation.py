@@ -107,10 +107,10 @@ def test_heads_that_nothing_trains(tiny_config, change: dict, keys: set[str]):
 
 def test_training_says_which_head_nothing_trains(tiny_config, caplog):
     from oadp.dp.engine.run import _build_model
-    from oadp.utils.runtime import World
+    from oadp.utils.runtime import ProcessInfo
 
     tiny_config.model.update(losses_without(loss_clip_objects=None))
-    world = World(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
+    world = ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))
     model = _build_model(tiny_config, dict(seed=0), world, logging.getLogger('test')).module
     assert not any(p.requires_grad for p in model.roi_head._object_head.parameters())
     assert all(p.requires_grad for p in model.roi_head._block_head.parameters())
