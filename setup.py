@@ -37,10 +37,14 @@ REQUIRES = [
 EXTRAS = {
     'dev': [
         'hypothesis>=6',
+        'ipykernel>=6',
+        'nbclient>=0.8',
+        'nbformat>=5',
         'pytest>=7',
         'pytest-timeout>=2',
         'pytest-xdist>=3',
         'ruff>=0.6',
+        'seaborn>=0.12',
         'selenium>=4.20',
     ],
     'export': [

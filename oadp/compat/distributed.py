@@ -19,7 +19,7 @@ def adapt_parallel() -> None:
     - mmcv asks torch for a copy stream by the number of a GPU, where torch now takes a device.
     """
     import mmcv.parallel._functions as functions
-    from mmcv.parallel import MMDistributedDataParallel
+    from mmcv.parallel.distributed import MMDistributedDataParallel
 
     MMDistributedDataParallel._use_replicated_tensor_module = False
     functions._get_stream = _copy_stream
@@ -34,7 +34,7 @@ def _copy_stream(index: int) -> torch.cuda.Stream:
 @functools.cache
 def _cpu_wrapper() -> type:
     """The class is made at its first use, so that importing this module does not import mmcv."""
-    from mmcv.parallel import MMDistributedDataParallel
+    from mmcv.parallel.distributed import MMDistributedDataParallel
     from mmcv.parallel.scatter_gather import scatter_kwargs
 
     class CPUDistributedDataParallel(MMDistributedDataParallel):
@@ -80,7 +80,7 @@ def wrap_distributed(
         broadcast_buffers: whether the first process's buffers (BatchNorm's means) rule each step;
             mmdet's default is not.
     """
-    from mmcv.parallel import MMDistributedDataParallel
+    from mmcv.parallel.distributed import MMDistributedDataParallel
 
     adapt_parallel()
     options: dict[str, Any] = dict(

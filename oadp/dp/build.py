@@ -14,6 +14,7 @@ from torch import nn
 
 from oadp.categories import get_categories
 from oadp.compat import sync_bn_to_bn
+from oadp.dp.custom_imports import import_custom_modules
 from oadp.dp.models.detectors import ViLD
 from oadp.utils.config import to_plain
 
@@ -32,6 +33,7 @@ def build_detector(config: Mapping[str, Any]) -> nn.Module:
             categories, or prompt files lack names; all faults of a kind are listed.
         FileNotFoundError: prompt files that are not there.
     """
+    import_custom_modules(config)
     if 'model' not in config:
         raise ValueError(f"the config has no 'model'; it has {sorted(config)}")
     model = to_plain(config['model'])

@@ -5,7 +5,7 @@ annotation file. In training, only base categories have labels: a novel one's co
 an annotation that reaches it (validation files have them) would make the loss infinite.
 """
 
-__all__ = ['OV_COCO', 'OV_LVIS', 'build_dataset']
+__all__ = ['OV_COCO', 'OV_LVIS', 'build_dataset', 'resolve_dataset']
 
 import contextlib
 import functools
@@ -23,6 +23,7 @@ from mmdet.datasets.api_wrappers import COCO
 from oadp.categories import Categories, get_categories
 from oadp.data.annotations.checks import AnnotationCheck, AnnotationColumns, read_annotations
 from oadp.data.annotations.lists import MIN_TRAINING_SIDE, image_name
+from oadp.dp.custom_imports import import_custom_modules
 from oadp.dp.data.annotations_left_out import log_left_out_annotations
 from oadp.dp.data.pipelines import naming_image, with_own_reader, without_unused_features
 from oadp.dp.evaluation import Detections, GroundTruth, class_figures, copypaste
@@ -245,6 +246,18 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
         ValueError: unknown split, or as the datasets.
         FileNotFoundError: see the datasets.
     """
+    import_custom_modules(config)
+    return build_mmdet_dataset(resolve_dataset(config, split))
+
+
+def resolve_dataset(
+    config: Mapping[str, Any], split: Literal['train', 'val'] = 'train'
+) -> dict[str, Any]:
+    """Return the config from which mmdet builds the dataset of :func:`build_dataset`.
+
+    Raises:
+        ValueError: unknown split.
+    """
     if split not in ('train', 'val'):
         raise ValueError(f'unknown split {split!r}; choose from train, val')
     dataset = _dataset_config(config, split)
@@ -261,7 +274,7 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
                 inner['max_images'] = _DRY_RUN_IMAGES
         if split == 'train' and runtime.train_with_val_dataset():
             _use_validation_files(inner, next(_inner_datasets(_dataset_config(config, 'val'))))
-    return build_mmdet_dataset(dataset)
+    return dataset
 
 
 def _dataset_config(config: Mapping[str, Any], split: str) -> dict[str, Any]:
