@@ -48,8 +48,8 @@ def _import(name: str, may_fail: bool) -> None:
         importlib.import_module(name)
     except ImportError as e:
         message = (
-            f'custom_imports: {name} cannot be imported ({e}); it must be installed, or in a folder '
-            'of PYTHONPATH'
+            f'custom_imports: {name} cannot be imported ({e}); install it and what it imports, or add '
+            'its folder to PYTHONPATH'
         )
         if not may_fail:
             raise ImportError(message) from e

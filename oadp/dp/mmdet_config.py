@@ -132,7 +132,9 @@ def _pipeline(dataset: Any) -> Any:
 
 def _fp16(fp16: Any) -> dict[str, Any] | None:
     """Return mmdet's ``fp16``, which is a dictionary of the loss scaler's settings, or None."""
-    return {} if fp16 is True else fp16 or (fp16 if isinstance(fp16, Mapping) else None)
+    if isinstance(fp16, Mapping):  # an empty one switches fp16 on, too
+        return dict(fp16)
+    return {} if fp16 else None
 
 
 def _evaluation(trainer: Mapping[str, Any]) -> dict[str, Any]:

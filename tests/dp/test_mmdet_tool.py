@@ -45,9 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         torch.save(build_detector(load_config('ov_coco.py')).state_dict(), 'start.pth')
         mmdet_config.main(['ov_coco.py', 'mmdet_coco.py', '--override', *SAME_DATA])
         mmdet_config.main(['ov_lvis.py', 'mmdet_lvis.py'])
-        mmdet_tool.main(
-            ['train', 'mmdet_coco.py', '--work-dir', 'theirs', '--seed', str(SEED)]
-        )
+        mmdet_tool.main(['train', 'mmdet_coco.py', '--work-dir', 'theirs', '--seed', str(SEED)])
     return root
 
 
@@ -72,9 +70,7 @@ def test_train_has_our_losses(here: pathlib.Path):
         keys = [key for key in one if 'loss' in key or key in ('lr', 'recall_global')]
         assert len(keys) >= 9
         assert {k: one[k] for k in keys} == pytest.approx({k: other[k] for k in keys}, rel=1e-4)
-    (one,), (other,) = (
-        log_rows(f, 'val') for f in (here / 'theirs', here / 'work_dirs/ours')
-    )
+    (one,), (other,) = (log_rows(f, 'val') for f in (here / 'theirs', here / 'work_dirs/ours'))
     assert one['COCO_2_bbox_mAP_50'] == pytest.approx(other['COCO_2_bbox_mAP_50'], abs=1e-3)
 
 
@@ -83,9 +79,7 @@ def test_test_has_the_figures_of_ours(here: pathlib.Path, capsys):
         ['test', 'mmdet_coco.py', 'theirs/iter_2.pth', '--eval', 'bbox', '--out', 'theirs.pkl']
         + ['--work-dir', 'tested']
     )
-    test.main(
-        ['ov_coco.py', 'theirs/iter_2.pth', '--out-json', 'ours.json', '--out', 'ours.pkl']
-    )
+    test.main(['ov_coco.py', 'theirs/iter_2.pth', '--out-json', 'ours.json', '--out', 'ours.pkl'])
     [file] = (here / 'tested').glob('eval_*.json')
     assert json.loads(file.read_text())['metric'] == json.loads((here / 'ours.json').read_text())
     one, other = (pickle.loads((here / name).read_bytes()) for name in ('theirs.pkl', 'ours.pkl'))
@@ -160,9 +154,7 @@ def test_apis(here: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     detector = init_detector('mmdet_coco.py', 'theirs/iter_2.pth', device='cpu')
     file = 'images/val/000000000021.png'
     result = inference_detector(detector, file)
-    test.main(
-        ['ov_coco.py', 'theirs/iter_2.pth', '--out', 'api.pkl', '--out-json', 'api.json']
-    )
+    test.main(['ov_coco.py', 'theirs/iter_2.pth', '--out', 'api.pkl', '--out-json', 'api.json'])
     expected = pickle.loads((here / 'api.pkl').read_bytes())[0]
     by_array = inference_detector(detector, mmcv.imread(file))
     for boxes, of_array, of_test in zip(result, by_array, expected, strict=True):

@@ -302,5 +302,6 @@ def _share_statistics(detector: Any) -> None:
     """Copy the BatchNorm statistics of the first process, which saves, to all others."""
     for module in detector.modules():
         if isinstance(module, _BatchNorm) and module.track_running_stats:
+            assert module.running_mean is not None and module.running_var is not None
             dist.broadcast(module.running_mean, 0)
             dist.broadcast(module.running_var, 0)
