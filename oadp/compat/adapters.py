@@ -160,7 +160,7 @@ def _adapt_half_precision() -> None:
         if torch.cuda.is_available():
             switch_to_fp16(model)
 
-    for module in (mmcv.runner, fp16_utils, optimizer):
+    for module in (mmcv.runner, optimizer):  # what mmdet's tools and mmcv's hook call
         module.wrap_fp16_model = wrap_fp16_model
     if not hasattr(torch.amp, 'GradScaler'):  # torch before 2.3
         return

@@ -50,7 +50,7 @@ class TorchDetector(Detector):
             categories: the category set of the training.
             embed: gives (m, d) text embeddings of m names that the prompt files lack.
         """
-        heads = (model.roi_head.bbox_head, model.roi_head._object_head)
+        heads = (model.roi_head.box_head, model.roi_head._object_head)
         rows = [PromptRows.load(head.fc_cls.prompts) for head in heads if head is not None]
         super().__init__(model, categories, rows, embed)
         self._device = next(model.parameters()).device

@@ -10,7 +10,7 @@ from oadp.dp import build_detector
 from oadp.dp.models.distillation import features_used, untrained_heads, without_unused
 from oadp.utils.config import load_config, to_plain
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 EVERYTHING = {
     'loss_clip_objects', 'loss_clip_blocks', 'loss_clip_block_relations', 'loss_clip_global',
