@@ -108,7 +108,14 @@ def test_every_config_is_in_the_table_of_the_documentation():
     assert [name for name in SHRINK if f'configs/dp/others/{name}.py' not in text] == []
 
 
-@pytest.mark.parametrize('name', SHRINK)
+@pytest.mark.parametrize(
+    'name',
+    [
+        # The layers of C4's shared head cannot be thinned.
+        pytest.param(name, marks=[pytest.mark.slow] if name.endswith('c4') else [])
+        for name in SHRINK
+    ],
+)
 def test_train_and_test(here: pathlib.Path, name: str):
     train.main([name, f'{name}.py'])
     [log] = (here / 'work_dirs' / name).glob('*.log.json')

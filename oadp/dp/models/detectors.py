@@ -87,7 +87,8 @@ class ViLD(TwoStageDetector, Student[SelfDistiller]):
 
     def __new__(cls, *args: Any, detector: str | None = None, **kwargs: Any) -> 'ViLD':
         """Create an instance of ViLD that is one of the named detector, too."""
-        return super().__new__(cls if detector is None else _combine(cls, detector))
+        kind: Any = cls
+        return super().__new__(kind if detector is None else _combine(kind, detector))
 
     def __init__(
         self,

@@ -75,7 +75,7 @@ class ObjectHeadMixin:
     fc_cls: BaseClassifier
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, with_reg=False, **kwargs)
+        super().__init__(*args, with_reg=False, **kwargs)  # type: ignore[call-arg]  # mmdet's
         _check_classifier(self)
         assert self.fc_cls._bg_embedding is not None
         self.fc_cls._bg_embedding.requires_grad_(False)
@@ -117,7 +117,7 @@ class BlockHeadMixin:
     def __init__(
         self, *args: Any, loss: Mapping[str, Any] | None, topk: int = 5, **kwargs: Any
     ) -> None:
-        super().__init__(*args, with_reg=False, **kwargs)
+        super().__init__(*args, with_reg=False, **kwargs)  # type: ignore[call-arg]  # mmdet's
         _check_classifier(self)
         self._loss = None if loss is None else build_loss(loss)
         self._topk = topk

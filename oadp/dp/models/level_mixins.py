@@ -72,21 +72,21 @@ class ObjectLevel:
         fusion: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, bbox_head=bbox_head, **kwargs)
+        super().__init__(*args, bbox_head=bbox_head, **kwargs)  # type: ignore[call-arg]  # mmdet's
         if fusion and object_head is None:
             raise ValueError(f'fusion={dict(fusion)}, and there is no object_head to fuse with')
         self.fusion = FusionParameters.from_mapping(fusion or {})
         self._object_head = _build_beside(bbox_head, object_head)
 
     @property
-    def box_head(self) -> nn.Module:
+    def box_head(self) -> Any:
         """The box head; of a cascade, that of the last stage."""
         return _stages(self.bbox_head)[-1]
 
     @property
     def is_base(self) -> Tensor:
         """(C,) bool: which categories had boxes in training."""
-        return self.box_head.fc_cls.is_base  # type: ignore[return-value]
+        return self.box_head.fc_cls.is_base
 
     def set_vocabulary(
         self,
@@ -306,7 +306,7 @@ class BlockLevel(ObjectLevel):
         return losses
 
 
-def _stages(part: Any) -> list[nn.Module]:
+def _stages(part: Any) -> list[Any]:
     """Return the modules of a cascade's stages, or the one module of other RoI heads."""
     return list(part) if isinstance(part, nn.ModuleList) else [part]
 

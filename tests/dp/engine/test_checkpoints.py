@@ -188,7 +188,7 @@ def test_a_run_of_another_config(saved, change, message: str):
 
 def test_weights_that_are_not_finite_are_not_written(tmp_path: pathlib.Path):
     """Gradients without a finite number spoil them in a step whose loss was finite."""
-    runner = object.__new__(runners.RUNNERS['IterBasedRunner'])
+    runner = object.__new__(runners.ResumableIterBasedRunner)
     layer = torch.nn.Linear(2, 2)
     runner.model = types.SimpleNamespace(module=layer)
     runner.meta, runner._epoch, runner._iter = {}, 0, 4
