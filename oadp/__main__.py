@@ -24,6 +24,8 @@ COMMANDS = {
     'test-fusion': ('oadp.dp.test_nni', 'evaluate one setting of the score fusion'),
     'analyze': ('oadp.analyze', 'show where the AP of novel classes is lost'),
     'probe': ('oadp.probe', 'measure the zero-shot accuracy of features and heads on ground-truth boxes'),
+    'mmdet-config': ('oadp.dp.mmdet_config', 'write a config for mmdetection 2.x'),
+    'mmdet-tool': ('oadp.dp.mmdet_tool', "run one of mmdetection's tools"),
     'detect': ('oadp.detect', 'detect the given names in images'),
     'web': ('oadp.web', 'serve a web page for detection'),
     'export': ('oadp.export', 'write a detector as an ONNX file'),

@@ -166,10 +166,10 @@ def test_a_detector_in_half_precision(folder: pathlib.Path) -> None:
     detector = load_detector(load_config(CONFIG), folder / 'rpn.pth', torch.device('cpu'))
     image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     metas = [dict(img_shape=(64, 96, 3), scale_factor=np.ones(4, np.float32))]
-    from mmcv import runner  # after the adapters of oadp.dp
+    from mmcv.runner import fp16_utils  # after the adapters of oadp.dp
 
     exact = propose(detector, image, metas)
-    runner.wrap_fp16_model(detector)
+    fp16_utils.wrap_fp16_model(detector)
     half = propose(detector, image, metas)
     assert half.dtype == np.float32 and np.isfinite(half).all() and half.shape[1] == 5
     assert abs(half[0, 4] - exact[0, 4]) < 0.02

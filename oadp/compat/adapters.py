@@ -143,14 +143,25 @@ def _adapt_parallel() -> None:
 
 
 def _adapt_half_precision() -> None:
-    """Make mmcv use autocast and the loss scaler of ``torch.amp``.
+    """Let mmcv compute in float32 without a GPU, and import autocast from its current place in torch.
 
-    mmcv uses those of ``torch.cuda.amp``, which are deprecated since torch 2.4.
+    - Without a GPU, torch switches off mmcv's autocast and loss scaler, but mmcv still casts the inputs
+      to fp16, and the first convolution fails. So models are not switched to fp16 there.
+    - mmcv imports autocast and the loss scaler from ``torch.cuda.amp``, which torch deprecates since 2.4.
     """
+    import mmcv.runner
     import torch
     from mmcv.runner import fp16_utils
     from mmcv.runner.hooks import optimizer
 
+    switch_to_fp16 = fp16_utils.wrap_fp16_model
+
+    def wrap_fp16_model(model: Any) -> None:
+        if torch.cuda.is_available():
+            switch_to_fp16(model)
+
+    for module in (mmcv.runner, optimizer):  # what mmdet's tools and mmcv's hook call
+        module.wrap_fp16_model = wrap_fp16_model
     if not hasattr(torch.amp, 'GradScaler'):  # torch before 2.3
         return
     fp16_utils.autocast = functools.partial(torch.amp.autocast, 'cuda')

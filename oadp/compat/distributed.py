@@ -18,7 +18,7 @@ def adapt_parallel() -> None:
     - mmcv passes the index of a GPU to torch to get a copy stream; torch now expects a device.
     """
     import mmcv.parallel._functions as functions
-    from mmcv.parallel import MMDistributedDataParallel
+    from mmcv.parallel.distributed import MMDistributedDataParallel
 
     MMDistributedDataParallel._use_replicated_tensor_module = False
     functions._get_stream = _copy_stream
@@ -33,7 +33,7 @@ def _copy_stream(index: int) -> torch.cuda.Stream:
 @functools.cache
 def _cpu_wrapper() -> type:
     """Return the wrapper class; created at first use, as importing this module must not import mmcv."""
-    from mmcv.parallel import MMDistributedDataParallel
+    from mmcv.parallel.distributed import MMDistributedDataParallel
     from mmcv.parallel.scatter_gather import scatter_kwargs
 
     class CPUDistributedDataParallel(MMDistributedDataParallel):
@@ -79,7 +79,7 @@ def wrap_distributed(
         broadcast_buffers: whether each step starts by copying the first process's buffers (such as
             BatchNorm's means) to the others; False is mmdet's default.
     """
-    from mmcv.parallel import MMDistributedDataParallel
+    from mmcv.parallel.distributed import MMDistributedDataParallel
 
     adapt_parallel()
     options: dict[str, Any] = dict(

@@ -7,7 +7,13 @@ names exist, too, because ``mmcv.ops`` reads them at import; calling one raises 
 to do.
 """
 
-__all__ = ['nms', 'roi_align_backward', 'roi_align_forward']
+__all__ = [
+    'get_compiler_version',
+    'get_compiling_cuda_version',
+    'nms',
+    'roi_align_backward',
+    'roi_align_forward',
+]
 
 from collections.abc import Callable
 
@@ -17,6 +23,19 @@ from torch import Tensor
 
 _MAX_POOLING = 0
 """mmcv's code for ``pool_mode='max'``; 1 is ``'avg'``."""
+
+
+_NOT_COMPILED = 'not compiled (torchvision)'
+
+
+def get_compiler_version() -> str:
+    """Return a description of the ops in place of a compiler, for mmcv's ``collect_env``."""
+    return _NOT_COMPILED
+
+
+def get_compiling_cuda_version() -> str:
+    """Return a description of the ops in place of a CUDA version, for mmcv's ``collect_env``."""
+    return _NOT_COMPILED
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:

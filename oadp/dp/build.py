@@ -14,6 +14,7 @@ from torch import nn
 
 from oadp.categories import config_categories
 from oadp.compat import sync_bn_to_bn
+from oadp.dp.custom_imports import import_custom_modules
 from oadp.dp.models.detectors import ViLD
 from oadp.utils.config import section, to_plain
 
@@ -34,6 +35,7 @@ def build_detector(config: Mapping[str, Any]) -> nn.Module:
             categories, or prompt files lack names; the message lists all faults of a kind.
         FileNotFoundError: prompt files are missing.
     """
+    import_custom_modules(config)
     model = to_plain(section(config, '.model'))
     kind = DETECTORS.get(str(model.get('type')))
     if kind is None:

@@ -58,7 +58,7 @@ class TorchDetector(Detector):
             embed: return (m, d) text embeddings of m names that are not in the prompt files.
         """
         roi_head: Any = model.roi_head
-        heads = (roi_head.bbox_head, roi_head._object_head)
+        heads = (roi_head.box_head, roi_head._object_head)
         rows = [PromptRows.load(head.fc_cls.prompts) for head in heads if head is not None]
         super().__init__(model, categories, rows, embed)
         self._device = next(model.parameters()).device

@@ -5,7 +5,7 @@ the annotation file. In training, only base categories have labels: the logits o
 are −∞, so an annotation of a novel category, as in validation files, would make the loss infinite.
 """
 
-__all__ = ['OV_COCO', 'OV_LVIS', 'build_dataset']
+__all__ = ['OV_COCO', 'OV_LVIS', 'build_dataset', 'resolve_dataset']
 
 import contextlib
 import functools
@@ -23,6 +23,7 @@ from mmdet.datasets.api_wrappers import COCO
 from oadp.categories import Categories, get_categories
 from oadp.data.annotations.checks import AnnotationCheck, AnnotationColumns, read_annotations
 from oadp.data.annotations.lists import MIN_TRAINING_SIDE, Need, image_name
+from oadp.dp.custom_imports import import_custom_modules
 from oadp.dp.data.annotations_left_out import log_left_out_annotations
 from oadp.dp.data.clip_features import without_unused_features
 from oadp.dp.data.image_reading import naming_image, with_own_reader
@@ -253,6 +254,18 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
         ValueError: unknown split; see also the datasets.
         FileNotFoundError: see the datasets.
     """
+    import_custom_modules(config)
+    return build_mmdet_dataset(resolve_dataset(config, split))
+
+
+def resolve_dataset(
+    config: Mapping[str, Any], split: Literal['train', 'val'] = 'train'
+) -> dict[str, Any]:
+    """Return the config from which mmdet builds the dataset of :func:`build_dataset`.
+
+    Raises:
+        ValueError: unknown split.
+    """
     if split not in ('train', 'val'):
         raise ValueError(f'unknown split {split!r}; choose from train, val')
     config = to_plain({key: config[key] for key in _KEYS if key in config})
@@ -270,7 +283,7 @@ def build_dataset(config: Mapping[str, Any], split: Literal['train', 'val'] = 't
                 inner['max_images'] = _DRY_RUN_IMAGES
         if split == 'train' and runtime.train_with_val_dataset():
             _use_validation_files(inner, next(_inner_datasets(_dataset_config(config, 'val'))))
-    return build_mmdet_dataset(dataset)
+    return dataset
 
 
 def _dataset_config(config: Mapping[str, Any], split: str) -> dict[str, Any]:
@@ -293,6 +306,7 @@ def _inner_datasets(config: Any) -> Iterator[dict[str, Any]]:
     elif 'dataset' in config or 'datasets' in config:
         yield from _inner_datasets(config.get('dataset', config.get('datasets')))
     else:
+        assert isinstance(config, dict)
         yield config
 
 

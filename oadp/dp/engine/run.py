@@ -10,17 +10,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmcv.parallel import MMDataParallel
-from mmcv.runner import Fp16OptimizerHook, build_optimizer
+from mmcv.runner import Fp16OptimizerHook, IterBasedRunner, build_optimizer
 from mmcv.utils import get_logger as get_mmcv_logger
 from torch import nn
 from torch.utils.data import DataLoader
 
 from oadp.compat import wrap_distributed
 from oadp.dp.build import build_detector
+from oadp.dp.custom_imports import import_custom_modules
 from oadp.dp.data.datasets import build_dataset
 from oadp.dp.data.loaders import build_train_loader, build_val_loader, seed_everything
 from oadp.dp.engine.checkpoints import is_switched_on, load_weights
-from oadp.dp.engine.runners import RUNNERS, EvaluationHook, FiniteLossHook, SeedHook
+from oadp.dp.engine.runners import EvaluationHook, FiniteLossHook, SeedHook, find_runner
 from oadp.dp.models.distillation import untrained_heads
 from oadp.utils import runtime
 from oadp.utils.config import section, to_plain
@@ -82,10 +83,11 @@ def prepare(
             them.
         FileNotFoundError: annotations, prompts or the initial checkpoint are missing.
     """
+    import_custom_modules(config)
     trainer = _checked(config)
     if runtime.dry_run():
         _shorten(trainer)
-    endless = trainer['runner']['type'] == 'IterBasedRunner'
+    endless = _is_endless(trainer['runner']['type'])
 
     dataset = build_dataset(config, 'train')
     loader = build_train_loader(dataset, trainer['dataloader'], world, trainer['seed'], endless)
@@ -105,10 +107,13 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     trainer = to_plain(section(config, '.trainer'))
     faults = [f'no {key}' for key in _REQUIRED if key not in trainer]
     runner = trainer.get('runner', {}).get('type')
-    if runner not in RUNNERS:
-        faults.append(f'runner.type is {runner!r}; choose from {sorted(RUNNERS)}')
+    if find_runner(runner) is None:
+        faults.append(
+            f"runner.type is {runner!r}; choose from ['EpochBasedRunner', 'IterBasedRunner'], or a "
+            "subclass of one and of oadp.dp.engine.runners.Resumable in mmcv's RUNNERS"
+        )
     by_epoch = (trainer.get('checkpoint_config') or {}).get('by_epoch', True)
-    if runner == 'EpochBasedRunner' and not by_epoch:
+    if find_runner(runner) is not None and not _is_endless(runner) and not by_epoch:
         faults.append(
             'checkpoint_config.by_epoch is False, and a run cannot be resumed within an epoch'
         )
@@ -130,6 +135,12 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     return trainer
 
 
+def _is_endless(runner: str) -> bool:
+    """Return whether a runner counts steps, not epochs."""
+    kind = find_runner(runner)
+    return kind is not None and issubclass(kind, IterBasedRunner)
+
+
 def _wrong_counts(trainer: dict[str, Any]) -> Iterator[str]:
     """Yield the faults of the counts; floats with an integer value become integers in place."""
     for key, lowest in _COUNTS.items():
@@ -146,7 +157,7 @@ def _wrong_counts(trainer: dict[str, Any]) -> Iterator[str]:
 
 def _shorten(trainer: dict[str, Any]) -> None:
     """Train for a few steps, with one checkpoint, evaluation and log entry each."""
-    if trainer['runner']['type'] == 'IterBasedRunner':
+    if _is_endless(trainer['runner']['type']):
         interval = trainer['runner']['max_iters'] = _DRY_RUN_STEPS
     else:
         interval = trainer['runner']['max_epochs'] = 1
@@ -253,7 +264,9 @@ def _build_runner(
     logger: logging.Logger,
 ) -> Any:
     options = dict(trainer['runner'])
-    runner: Any = RUNNERS[options.pop('type')](
+    kind = find_runner(options.pop('type'))
+    assert kind is not None, '_checked looks it up'
+    runner: Any = kind(
         model=model,
         optimizer=build_optimizer(model, _scaled_optimizer(trainer, world, logger)),
         work_dir=str(work_dir),

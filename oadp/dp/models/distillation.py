@@ -1,7 +1,7 @@
-"""The distiller's config: losses that are left out, and losses whose head is not there.
+"""The distiller's config: drop losses that are None, and report losses whose head does not exist.
 
-An ablation names what it does without, ``losses=dict(loss_clip_global=None)``, and nothing else:
-hooks that no loss uses go with it.
+An ablation sets only a loss to None, ``losses=dict(loss_clip_global=None)``: hooks that no loss uses
+are dropped with it.
 """
 
 __all__ = ['check_distiller', 'features_used', 'untrained_heads', 'without_unused']
@@ -15,7 +15,7 @@ from torch import nn
 from oadp.utils.config import to_plain
 
 CLIP_FEATURES = ('clip_objects', 'clip_blocks', 'clip_global')
-"""What a batch brings."""
+"""Names of CLIP's features in a batch."""
 
 _KINDS = {'objects': 'clip_objects', 'blocks': 'clip_blocks', 'globals': 'clip_global'}
 """Kind of features to its embeddings in a batch."""
@@ -43,7 +43,7 @@ def without_unused(distiller: Mapping[str, Any]) -> dict[str, Any]:
         for key in ('student_hooks', 'adapts', 'losses')
     }
     used = _inputs(parts['losses'].values())
-    # An adapt's key is the name, or several names, of what it makes; adapts may follow one another.
+    # An adapt's key is the name of its output, or several names; adapts may depend on each other.
     for name, adapt in reversed([*parts['adapts'].items()]):
         if used.isdisjoint(_names(name)):
             del parts['adapts'][name]
@@ -57,7 +57,7 @@ def features_used(model: Mapping[str, Any]) -> set[str]:
     """Return the kinds of CLIP features that the heads and losses of a ViLD or OADP are computed from.
 
     Args:
-        model: the ``model`` of a config.
+        model: the section ``model`` of a config.
 
     >>> loss = dict(inputs=('objects', 'clip_objects'), action=dict(type='L1Loss'))
     >>> features_used(dict(type='ViLD', roi_head={}, distiller=dict(losses=dict(loss=loss))))
@@ -71,15 +71,15 @@ def features_used(model: Mapping[str, Any]) -> set[str]:
 
 
 def check_distiller(detector: nn.Module, distiller: Mapping[str, Any]) -> None:
-    """Refuse losses that the detector has no part for.
+    """Check that the detector has the parts that the losses are computed from.
 
     Args:
-        detector: all of its parts are built.
-        distiller: of :func:`without_unused`.
+        detector: the detector, with all of its parts.
+        distiller: the config that :func:`without_unused` returns.
 
     Raises:
-        ValueError: a hook is on a part that is not there, or a loss asks for what is neither a hook
-            nor a feature of the batch. All faults are listed, with what to set.
+        ValueError: a hook is on a part that does not exist, or an input of a loss is neither a hook
+            nor a feature of the batch. All errors are listed, with what to set.
     """
     hooks, adapts, losses = (distiller[k] for k in ('student_hooks', 'adapts', 'losses'))
     absent = {k: p for k, v in hooks.items() if not has_(detector, p := v['action']['path'])}
@@ -105,9 +105,9 @@ def check_distiller(detector: nn.Module, distiller: Mapping[str, Any]) -> None:
 
 
 def untrained_heads(detector: nn.Module) -> dict[str, nn.Module]:
-    """Return the heads beside the box head that nothing trains, by their keys in the config.
+    """Return the heads besides the box head that no loss trains, by their keys in the config.
 
-    The object head has no loss of its own; the others may be without one.
+    The object head has no loss of its own, and the other heads may have none.
     """
     paths = getattr(detector, 'hooked_parts', ())
     found = {}

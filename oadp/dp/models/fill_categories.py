@@ -55,6 +55,9 @@ def _dicts(node: Any, path: str) -> Iterator[tuple[str, ConfigDict]]:
         yield path, node
         for key, value in list(node.items()):
             yield from _dicts(value, f'{path}{key}.')
+    elif isinstance(node, (list, tuple)):  # the box heads of a cascade
+        for i, value in enumerate(node):
+            yield from _dicts(value, f'{path.removesuffix(".")}[{i}].')
 
 
 def _is_classifier(node: ConfigDict) -> bool:

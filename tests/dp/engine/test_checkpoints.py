@@ -191,7 +191,7 @@ def test_resume_from_a_run_of_another_config(saved, change, message: str):
 
 def test_non_finite_weights_are_not_written(tmp_path: pathlib.Path):
     """Non-finite gradients make the weights non-finite in a step with a finite loss."""
-    runner = object.__new__(runners.RUNNERS['IterBasedRunner'])
+    runner = object.__new__(runners.ResumableIterBasedRunner)
     layer = torch.nn.Linear(2, 2)
     runner.model = types.SimpleNamespace(module=layer)
     runner.meta, runner._epoch, runner._iter = {}, 0, 4

@@ -181,8 +181,6 @@ def test_test_time_augmentation_is_refused(detector):
 def test_nothing_to_fuse(tiny_config):
     del tiny_config.model.roi_head['block_head']
     tiny_config.model.distiller = None
-    tiny_config.model.roi_head.update(
-        dict(type='ViLDEnsembleRoIHead', object_head=None, fusion=dict(objectness_gamma=0.5))
-    )
+    tiny_config.model.roi_head.update(dict(object_head=None, fusion=dict(objectness_gamma=0.5)))
     with pytest.raises(ValueError, match='no object_head to fuse with'):
         build_detector(tiny_config)
