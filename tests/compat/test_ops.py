@@ -213,3 +213,12 @@ def test_equal_to_the_compiled_ops(device: str) -> None:
             module.roi_align_backward(pooled[0], rois, empty, empty, gradient, **options)
         torch.testing.assert_close(*pooled)
         torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.skipif(HAS_COMPILED_OPS, reason='compiled ops name their compiler')
+def test_the_environment_report_of_mmcv() -> None:
+    """mmcv asks the ops for the compiler that made them."""
+    from mmcv.utils import collect_env
+
+    report = collect_env()
+    assert report['MMCV Compiler'] == report['MMCV CUDA Compiler'] == 'not compiled (torchvision)'

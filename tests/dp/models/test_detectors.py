@@ -39,7 +39,7 @@ def capture(detector, **parts):
     return seen
 
 
-def test_lessons_by_hand(tiny_config, tiny_batch):
+def test_distillation_losses_by_hand(tiny_config, tiny_batch):
     """Each distillation loss by its formula in NumPy, with weights that warm up over 200 steps."""
     detector = build(tiny_config)
     seen = capture(
@@ -199,7 +199,7 @@ def test_half_precision(tiny_config, tiny_batch):
             assert half[name].item() == pytest.approx(value.item(), rel=0.05), name
 
 
-def test_labels_teach_without_the_lessons(tiny_config, tiny_batch):
+def test_labels_are_learned_without_distillation(tiny_config, tiny_batch):
     """Blocks and images are classified by their labels, whatever is distilled."""
     tiny_config.model.distiller = None
     for key in ('clip_objects', 'clip_blocks', 'clip_global'):
@@ -209,7 +209,7 @@ def test_labels_teach_without_the_lessons(tiny_config, tiny_batch):
     assert not any(name.startswith('loss_clip') for name in losses)
 
 
-def test_lesson_on_an_adapted_feature(tiny_config, tiny_batch):
+def test_distillation_loss_on_an_adapted_feature(tiny_config, tiny_batch):
     """todd's adapts may stand between the batch and a loss."""
     distiller = tiny_config.model.distiller
     before = build(tiny_config).eval().forward_train(**tiny_batch)
