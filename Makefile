@@ -2,12 +2,13 @@
 # Its options (PYTHON, TORCH_INDEX, TORCH, OPS) are explained by `tools/install.sh --help`.
 PYTHON_IN_VENV := .venv/bin/python
 
-.PHONY: help install demo test test-gpu lint clean
+.PHONY: help install demo test test-long test-gpu lint clean
 
 help:
 	@echo 'make install  make .venv (tools/install.sh --help says what can be chosen)'
 	@echo 'make demo     the method on a laptop, in a quarter to half an hour (SEEDS=3 for means over three runs)'
 	@echo 'make test     run the tests (TESTS="tests/compat -k nms" for some of them)'
+	@echo 'make test-long run the tests that take minutes each, which make test leaves out'
 	@echo 'make test-gpu run the tests that need a GPU, which make test leaves out'
 	@echo 'make lint     check style, formatting and types'
 	@echo 'make clean    remove what tests and tools left; data, weights and .venv stay'
@@ -24,7 +25,10 @@ demo: install
 	$(PYTHON_IN_VENV) -m oadp.mini --seeds $(SEEDS)
 
 test: install
-	$(PYTHON_IN_VENV) -m pytest -n auto --dist loadfile $(TESTS)
+	$(PYTHON_IN_VENV) -m pytest -n auto --dist loadfile -m 'not long' $(TESTS)
+
+test-long: install
+	$(PYTHON_IN_VENV) -m pytest -m long $(TESTS)
 
 test-gpu: export TEST_GPU := 1
 test-gpu: install

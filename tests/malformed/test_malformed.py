@@ -10,7 +10,8 @@ def test_ids_are_distinct_and_there_are_enough() -> None:
     assert len({case.id for case in CASES}) == len(CASES) >= 200
 
 
-@pytest.mark.slow  # runs more than 200 commands: about two minutes
+@pytest.mark.slow
+@pytest.mark.long  # runs more than 600 commands: minutes
 def test_no_traceback_no_silent_loss_nothing_unsafe(tmp_path: pathlib.Path) -> None:
     failed = run_all(tmp_path)
     line = summary(len(CASES), failed)

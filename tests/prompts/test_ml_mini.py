@@ -22,7 +22,7 @@ COMMANDS = [
     'oadp.oake.blocks mini/oake/blocks configs/mini/blocks.py',
 ]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def run(command: list[str], root: pathlib.Path) -> str:
