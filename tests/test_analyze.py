@@ -119,7 +119,7 @@ class _Code:
         ('shape.pkl', pickle.dumps([[np.zeros((1, 4))] * 5] * 5), r'result 0 is not a list of 5 arrays'),
         ('none.pkl', pickle.dumps(dict(a=1)), 'found dict and 5 images'),
         ('metrics.json', b'{"bbox_AP": 0.5}', 'JSON dict, not a list .*--out-json writes metrics'),
-        ('cut.json', b'[{"image_id": 1', 'not JSON'),
+        ('cut.json', b'[{"image_id": 1', 'cut off'),
         ('row.json', b'[{"image_id": 21}]', 'a row lacks image_id, bbox'),
         ('image.json', b'[{"image_id": 7, "category_id": 9, "bbox": [0, 0, 1, 1], "score": 1}]', r'1 images are not in .*\[7\]'),
     ],

@@ -22,17 +22,22 @@ _KEYS = (
     *('categories', 'clip', 'out', 'train', 'val', 'num_workers', 'prompts', 'loss', 'optimizer'),
     *('batch_size', 'epochs', 'seed', 'log_interval', 'checkpoint_interval'),
 )
+_COUNTS = dict(batch_size=1, epochs=0, log_interval=1, checkpoint_interval=1)
+"""Config key to its lowest value; no epochs write the prompts before training."""
+
 _PATHS = ('train', 'val', 'out', 'num_workers')  # config keys that are not settings of the training
 
 
 def _check(config: Mapping[str, Any]) -> None:
-    """Check that a config has all keys, and counts of at least 1."""
+    """Check that a config has all keys and valid counts."""
     missing = [key for key in _KEYS if key not in config]
     if missing:
         raise ValueError(f'the config has no {missing}; expected the keys of {DEFAULT_CONFIG}')
-    for key in ('batch_size', 'epochs', 'log_interval', 'checkpoint_interval'):
-        if type(config[key]) is not int or config[key] < 1:
-            raise ValueError(f'{key} is {config[key]!r}; expected a whole number of at least 1')
+    for key, lowest in _COUNTS.items():
+        if type(config[key]) is not int or config[key] < lowest:
+            raise ValueError(
+                f'{key} is {config[key]!r}; expected a whole number of at least {lowest}'
+            )
 
 
 def train(config: Any, world: ProcessInfo, work_dir: pathlib.Path) -> list[dict[str, float]]:

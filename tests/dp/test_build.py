@@ -39,8 +39,8 @@ def test_heads_inherit_the_config_of_the_box_head(tiny_config):
 @pytest.mark.parametrize(
     'change,error,match',
     [
-        (lambda c: c.pop('model'), ValueError, "no 'model'; it has .*'categories'"),
-        (lambda c: c.pop('categories'), ValueError, "no 'categories'; expected 'coco'"),
+        (lambda c: c.pop('model'), ValueError, "no .model; it has .*'categories'"),
+        (lambda c: c.pop('categories'), ValueError, "no 'categories' .*; expected 'coco'"),
         (lambda c: c.update(categories='voc'), ValueError, "'voc'.*'coco'"),
         (lambda c: c.model.update(type='OADB'), ValueError, "'OADB': expected 'ViLD', 'OADP'"),
         (

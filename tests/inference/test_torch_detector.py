@@ -223,7 +223,9 @@ def test_wide_weights_do_not_fit(thin, tmp_path):
     key = 'roi_head.bbox_head.fc_cls._linear.weight'
     content['state_dict'][key] = torch.zeros(512, 1024)
     torch.save(content, tmp_path / 'wide.pth')
-    with pytest.raises(ValueError, match=r'_linear.weight: \(512, 1024\), not \(512, 64\)'):
+    with pytest.raises(
+        ValueError, match=r'_linear.weight: found \(512, 1024\), expected \(512, 64\)'
+    ):
         Detector.from_checkpoint('vild_ov_coco.py', tmp_path / 'wide.pth')
 
 

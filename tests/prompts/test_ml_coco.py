@@ -177,8 +177,9 @@ def test_without_validation(folder):
     assert [sorted(e) for e in history()] == [['epoch'], ['epoch', 'loss']]
 
 
-def test_missing_config(folder):
-    with pytest.raises(FileNotFoundError, match='configs/prompts/ml_coco.py'):
+def test_the_shipped_config_is_the_default(folder):
+    """It is found from any folder, and names the CLIP that is missing here."""
+    with pytest.raises(FileNotFoundError, match='ViT-B-32.pt'):
         ml_coco.main([])
 
 

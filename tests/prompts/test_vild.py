@@ -55,7 +55,7 @@ def test_templates_without_spaces_around_the_name(small_clip, template):
 
 def test_sentences_that_are_too_long(small_clip):
     name = ' '.join('abcdefghijklmnopqrst')  # 20 tokens, of 24 with start and end
-    with pytest.raises(ValueError, match=r"24 tokens: \['there is a b c .* s t here'\]"):
+    with pytest.raises(ValueError, match=r"24 tokens.*\['there is a b c .* s t here'\]"):
         embed_names(small_clip, ['cat', name], ['one {}', 'there is {} here'])
 
 

@@ -91,7 +91,8 @@ def test_images_from_a_file(tmp_path, text):
         (None, FileNotFoundError, 'train, val or a file'),
         ('1 two', ValueError, 'expected image ids.*two'),
         (json.dumps([1, 99]), ValueError, r'1 of 2 images are not in .*\[99\]'),
-        ('', ValueError, 'none of 10 images'),
+        ('', ValueError, 'the file is empty'),
+        ('[]', ValueError, 'none of 10 images'),
     ],
 )
 def test_invalid_choices(tmp_path, text, error, message):
