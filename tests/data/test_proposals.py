@@ -26,7 +26,7 @@ def test_wrong_order_is_detected():
     ]
     with pytest.raises(ValueError, match='p.pkl: 2 of 3 .*image 3 of 100 × 100 .*fit in the other order, so set proposal_sorted=True'):  # fmt: skip
         check_proposals('p.pkl', by_id, IDS, SIZES, is_sorted=False)
-    with pytest.raises(ValueError, match='fit, so set proposal_sorted=False'):
+    with pytest.raises(ValueError, match='fit in the other order, so set proposal_sorted=False'):
         check_proposals('p.pkl', filling(*SIZES), IDS, SIZES, is_sorted=True)
     with pytest.raises(ValueError, match='check proposal_sorted'):
         check_proposals('p.pkl', filling(*[(700, 700)] * 3), IDS, SIZES, is_sorted=True)
