@@ -104,7 +104,8 @@ def test_two_processes_average_their_gradients(tmp_path: pathlib.Path) -> None:
             """
             import os, sys, torch
             sys.path.insert(0, sys.argv[1])
-            from oadp import compat, runtime
+            from oadp import compat
+            from oadp.utils import runtime
             from test_distributed import Model, batch
 
             with runtime.launch() as world:

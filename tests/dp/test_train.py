@@ -281,7 +281,9 @@ def test_two_processes_make_the_same_step_as_one(here):
     BatchNorm sees the same statistics. Which images the processes have is tested with the sampler.
     """
     data = json.loads((here / 'train.json').read_text())
-    write_json(here / 'single.json', {**data, 'images': data['images'][:1]})
+    (image,) = data['images'][:1]
+    own = [a for a in data['annotations'] if a['image_id'] == image['id']]
+    write_json(here / 'single.json', {**data, 'images': [image], 'annotations': own})
     override = [
         '--override', '.trainer.dataloader.dataset.ann_file::single.json',
         '.trainer.dataloader.dataset.pipeline[3].img_scale:[(96,64)]',

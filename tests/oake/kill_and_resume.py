@@ -13,9 +13,10 @@ import signal
 import sys
 import time
 
+from oadp.oake import arguments
+
 kills, seed, module = int(sys.argv[1]), int(sys.argv[2]), importlib.import_module(sys.argv[3])
 sys.argv = sys.argv[3:]
-task = getattr(module, module.__all__[0])
 rng = random.Random(seed)
 
 
@@ -24,7 +25,7 @@ def start() -> int:
     if pid == 0:
         status = 2
         try:
-            status = module.main(task)
+            status = arguments.main(module.__name__.rpartition('.')[2])
         finally:
             os._exit(status)
     return pid

@@ -122,7 +122,7 @@ def test_nccl_barrier_uses_the_gpu_of_the_process(
 SCRIPT = """
 import os
 import torch.distributed as dist
-from oadp import runtime
+from oadp.utils import runtime
 with runtime.launch() as world:
     assert world.is_distributed and world.is_main == (world.rank == 0)
     runtime.barrier()
