@@ -34,7 +34,7 @@ ANY = (*CHECK, 'dp.test')
 
 A1, I1, C1 = ('annotations', 1), ('images', 1), ('categories', 1)
 FAULTS: list[tuple[str, tuple, Any, str, tuple[str, ...]]] = [
-    ('repeated id', (*A1, 'id'), 3, r'whose id another has.*id 3', (*ANY, 'build_annotations', 'dp.train', 'oake.globals')),
+    ('repeated id', (*A1, 'id'), 3, r'with duplicate ids.*id 3', (*ANY, 'build_annotations', 'dp.train', 'oake.globals')),
     ('no id', (*A1, 'id'), ..., r'annotations without id.*annotations\[1\]', (*ANY, 'dp.test_nni')),
     ('text as id', (*A1, 'id'), '2', "id is not an integer.*'2'", (*ANY, 'analyze')),
     ('float as id', (*A1, 'id'), 2.5, 'id is not an integer', ANY),
@@ -62,7 +62,7 @@ FAULTS: list[tuple[str, tuple, Any, str, tuple[str, ...]]] = [
     ('no list of categories', ('categories',), ..., 'lists missing.*"categories"', ANY),
     ('no list of images', ('images',), ..., 'lists missing.*"images"', (*ANY, 'oake.globals', 'proposals')),
     ('empty list of images', ('images',), [], 'empty lists.*"images"', (*CHECK, 'oake.globals')),
-    ('repeated image id', (*I1, 'id'), 21, 'images whose id another has.*id 21', (*ANY, 'oake.globals', 'oake.objects')),
+    ('repeated image id', (*I1, 'id'), 21, 'images with duplicate ids.*id 21', (*ANY, 'oake.globals', 'oake.objects')),
     ('no file_name', (*I1, 'file_name'), ..., 'without file_name', ('dp.test', 'oake.globals')),
     ('number as file_name', (*I1, 'file_name'), 3, 'file_name is not a name', (*CHECK, 'oake.globals', 'proposals')),
     ('NUL in file_name', (*I1, 'file_name'), 'a\0b', 'file_name is not a name', CHECK),
@@ -73,7 +73,7 @@ FAULTS: list[tuple[str, tuple, Any, str, tuple[str, ...]]] = [
     ('repeated category name', (*C1, 'name'), 'cat', "names that several categories have.*'cat'", (*ANY, 'build_annotations')),
     ('category of the set absent', (*C1, 'name'), 'bat', "set that the file lacks.*'dog'", ('dp.test', 'build_annotations')),
     ('category without a name', (*C1, 'name'), ..., 'categories without a name', CHECK),
-    ('repeated category id', (*C1, 'id'), 9, 'categories whose id another has', ANY),
+    ('repeated category id', (*C1, 'id'), 9, 'categories with duplicate ids', ANY),
     ('empty segmentation', (*A1, 'segmentation'), [], 'without segmentation.*id 2', CHECK),
     ('polygon of two points', (*A1, 'segmentation'), [[1, 2, 3, 4]], 'neither polygons', CHECK),
     ('NaN in polygon', (*A1, 'segmentation'), [[1, 2, 3, 4, 5, NAN]], 'neither polygons', CHECK),
@@ -92,7 +92,7 @@ LVIS_FAULTS: list[tuple[str, tuple, Any, str, tuple[str, ...]]] = [
     ('no frequency', (*C1, 'frequency'), ..., 'without a frequency.*OV_COCO', ('dp.test',)),
     ('frequency of x', (*C1, 'frequency'), 'x', 'without a frequency', ('dp.test',)),
     ('no coco_url', (*I1, 'coco_url'), ..., 'without coco_url', ('dp.test',)),
-    ('repeated id', (*A1, 'id'), 3, 'whose id another has', ('dp.test', 'dp.train')),
+    ('repeated id', (*A1, 'id'), 3, 'with duplicate ids', ('dp.test', 'dp.train')),
 ]  # fmt: skip
 
 
@@ -199,9 +199,9 @@ TOLERATED = [
     Case('annotations: ids from 0: build_annotations', edit('val.json', _ids_from_zero), 'build_annotations',
          ARGV['build_annotations'], Passes('', lambda: _num_split(5, 15))),
     Case('annotations: box of no width: check', set_value('val.json', *A1, 'bbox', 2, value=0), 'check_annotations',
-         ['val.json'], Passes('boxes of no width or height')),
+         ['val.json'], Passes('boxes without width or height')),
     Case('annotations: box of no width: dp.train', set_value('train.json', *A1, 'bbox', 2, value=0), 'dp.train',
-         ARGV['dp.train'], Passes('boxes of no width or height: 1')),
+         ARGV['dp.train'], Passes('boxes without width or height: 1')),
     Case('annotation file: byte order mark: dp.test', _rewrite(lambda b: b'\xef\xbb\xbf' + b), 'dp.test', ARGV['dp.test'],
          Passes('', lambda: pathlib.Path('out.pkl').is_file())),
     Case('annotation file: byte order mark: build_annotations', _rewrite(lambda b: b'\xef\xbb\xbf' + b), 'build_annotations',
@@ -229,12 +229,12 @@ ARGUMENTS = [
     Case('build_annotations: out-dir is a file', put('out', 'mine'), 'build_annotations',
          [*ARGV['build_annotations'], '--out-dir', 'out'], Fails('--out-dir.*not a folder')),
     Case('build_annotations: no categories', put('x', ''), 'build_annotations', ['--annotations', 'val.json'],
-         Fails('--annotations and --categories go together', 2)),
+         Fails('--annotations and --categories need each other', 2)),
     Case('build_annotations: no data at all', put('x', ''), 'build_annotations', ['--data-root', 'gone'],
-         Fails('none of the annotation files is there.*gone')),
+         Fails('no annotation file found.*gone')),
     Case('build_annotations: unknown dataset', put('x', ''), 'build_annotations', ['--datasets', 'voc'], Fails('voc', 2)),
     Case('categories file: cut off', put('categories.json', '{"bases": ["cat"'), 'build_annotations', ARGV['build_annotations'],
-         Fails('categories.json.*JSON')),
+         Fails('categories.json.*cut off')),
     Case('categories file: a name twice', put('categories.json', '{"bases": ["cat", "dog"], "novels": ["cat"]}'),
          'build_annotations', ARGV['build_annotations'], Fails('cat')),
     Case('categories file: numbers', put('categories.json', '{"bases": [1], "novels": [2]}'), 'build_annotations',

@@ -184,7 +184,7 @@ NNI_CASES = [
     Case('dump: into a folder of another detector', set_value('dump/meta.json', 'source', 'checkpoint', value='x'), 'dp.test', ['ov_coco.py', 'w.pth'],
          Fails('dump'), {'DUMP': 'dump'}),
     Case('dump: to a file', put('d', 'mine'), 'dp.test', ['ov_coco.py', 'w.pth'], Fails(r'\bd\b'), {'DUMP': 'd'}),
-    Case('dump: with options that do nothing', nothing, 'dp.test', ['ov_coco.py', 'w.pth', '--out', 'x.pkl'], Fails('DUMP=d.*--out'), {'DUMP': 'd'}),
+    Case('dump: with options that do nothing', nothing, 'dp.test', ['ov_coco.py', 'w.pth', '--out', 'x.pkl'], Fails('--out.*DUMP=d'), {'DUMP': 'd'}),
 ]  # fmt: skip
 
 DETECT = [
@@ -219,10 +219,10 @@ VOCABULARIES: list[tuple[str, str | bytes, Fails | Passes]] = [
     ('numbers in JSON', '[1, 2]', Fails('v.txt')),
     ('an object', '{"a": ["cat"]}', Fails('v.txt')),
     ('100,000 brackets', '[' * 100_000, Fails('v.txt')),
-    ('200 KB of one word', 'cat\n' * 50_000, Fails('50000|names')),
+    ('200 KB of one word', 'cat\n' * 50_000, Passes('given twice')),
     ('3 MB', 'x' * 3_000_000, Fails('v.txt|characters')),
     ('an over-long name', 'x' * 500, Fails('500|characters')),
-    ('301 names', '\n'.join(map(str, range(301))), Fails('301 names')),
+    ('301 names', '\n'.join(map(str, range(301))), Passes('detections in 5 images')),
     ('JSON lists of lists', '[["cat"], ["owl"]]', Passes('', _named('cat', 'owl'))),
     ('a JSON list', '["cat", "owl"]', Passes('', _named('cat', 'owl'))),
     ('a categories file', '{"bases": ["cat"], "novels": ["owl"]}', Passes('', _named('cat', 'owl'))),

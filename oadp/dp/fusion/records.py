@@ -94,6 +94,9 @@ class DumpMeta:
         if missing:
             raise ValueError(f'keys {sorted(missing)} are missing: dump again')
         names = data['categories']
+        lists = [names.get(k) for k in ('bases', 'novels')] if isinstance(names, dict) else [None]
+        if not all(isinstance(x, list) and all(isinstance(n, str) for n in x) for x in lists):
+            raise ValueError('categories: expected the lists of names bases and novels: dump again')
         categories = Categories(bases=tuple(names['bases']), novels=tuple(names['novels']))
         return cls(categories, data['nms'], data['dataset'], data['source'])
 
@@ -229,6 +232,11 @@ class Dump:
                 f'{path}: expected (n,) records of {self.meta.categories.num_all} categories, '
                 f'found {rows.shape} of {rows.dtype}; delete it and dump again'
             )
+        # Logits may be −∞, the largest one of a RoI may not.
+        faulty = [k for k in ('box', 'objectness', 'peaks') if not np.isfinite(rows[k]).all()]
+        faulty += [k for k in ('bbox_logits', 'object_logits') if np.isnan(rows[k]).any()]
+        if faulty:
+            raise ValueError(f'{path}: NaN or infinity in {faulty}; delete it and dump again')
         peaks = torch.from_numpy(rows['peaks'].copy())
         bbox_logits, object_logits = (
             torch.from_numpy(rows[name].astype(np.float32)).add_(peaks[:, i, None])

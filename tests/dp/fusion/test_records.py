@@ -153,3 +153,20 @@ def test_missing_files_are_named(tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), 'version': 0}))
     with pytest.raises(ValueError, match='expected format version 1, found 0'):
         Dump(tmp_path)
+
+
+@pytest.mark.parametrize('field', ['box', 'peaks', 'bbox_logits'])
+def test_records_with_nan_are_refused(tmp_path, field: str):
+    path = tmp_path / f'{7:012d}.npy'
+    DumpWriter(tmp_path, META).write(7, some_record())
+    rows = np.load(path)
+    rows[field].flat[0] = np.nan
+    np.save(path, rows)
+    with pytest.raises(ValueError, match=rf"{path.name}: NaN or infinity in \['{field}'\]"):
+        Dump(tmp_path).read(7)
+
+
+def test_metadata_with_other_categories_than_names_are_refused():
+    data = META.to_json() | {'categories': {'bases': [1], 'novels': []}}
+    with pytest.raises(ValueError, match='expected the lists of names'):
+        DumpMeta.from_json(data)
