@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VENV=${VENV:-.venv}
-STAMP=$VENV/.oadp-installed # the installed state: a checksum and the chosen options
+STAMP=$VENV/.oadp-state # the installed state: a checksum and the chosen options
 
 usage() {
     cat <<'HELP'
@@ -72,10 +72,11 @@ pip() {
 install_mmcv() { # $1: 0 without compiled ops, 1 with them
     local hidden status=0
     hidden=$(mktemp -d)
-    # If torch is already installed, its import is made to fail, so that nothing is compiled.
+    # Only a torch that can be imported gets ops compiled, so its import is made to fail. MMCV_WITH_OPS=0 would do the
+    # same, but it names the package mmcv, and pip then refuses it.
     [[ $1 == 1 ]] || echo 'raise ModuleNotFoundError("hidden while mmcv-full is built")' >"$hidden/torch.py"
     # No cache: pip cannot distinguish wheels with and without ops.
-    PYTHONPATH=$hidden MMCV_WITH_OPS=$1 pip install --force-reinstall --no-deps --no-build-isolation \
+    PYTHONPATH=$hidden MMCV_WITH_OPS=1 pip install --force-reinstall --no-deps --no-build-isolation \
         --no-cache-dir "$(pinned mmcv-full)" || status=$?
     rm -r "$hidden"
     return "$status"
