@@ -24,7 +24,9 @@ PYTHON = """#!/usr/bin/env bash
 case "$*" in
 *"-m pip --disable"*)
     echo "${@:4}" >>"$NOTES"
-    [[ $* != *mmcv-full* || ${MMCV_WITH_OPS:-0} == 0 || -z ${COMPILER_FAILS:-} ]] || exit 1
+    # As mmcv's setup.py: 0 names the package mmcv, which pip refuses; ops are compiled if torch can be imported.
+    [[ $* != *mmcv-full* || ${MMCV_WITH_OPS:-1} == 1 ]] || exit 1
+    [[ $* != *mmcv-full* || -e $PYTHONPATH/torch.py || -z ${COMPILER_FAILS:-} ]] || exit 1
     for arg in "$@"; do [[ $arg == *rest.txt ]] && sed "s/^/  /" "$arg" >>"$NOTES"; done
     exit 0 ;;
 *"-m pip check"* | *oadp*) exit 0 ;;
