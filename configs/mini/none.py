@@ -16,7 +16,7 @@ clip = 'pretrained/mini/clip.pt'
 
 # As COCO's detectors start from SoCo, these start from the region proposal network: 600 steps are
 # few for training a backbone from random weights. It was trained on boxes of base classes only.
-trainer = dict(load_from='work_dirs/mini/rpn/latest.pth')
+trainer = dict(load_from='work_dirs/mini/seed0/rpn/latest.pth')
 
 model = dict(
     type='ViLD',
@@ -45,12 +45,7 @@ model = dict(
             norm_cfg=dict(type='BN'),
             cls_predictor_cfg=dict(
                 prompts='data/mini/prompts/vild.pth',
-                # In training the temperature of the benchmark's CLIP. A higher one in evaluation,
-                # as in `../dp/oadp_ov_coco.py`: the box head was trained without boxes of novel
-                # classes, and its confidence would outweigh the object head in their product.
-                # Chosen on images that neither training nor evaluation uses
-                # (`python -m oadp.mini.dataset --seed 1`).
-                scaler=dict(train=1 / 15, val=0.15),
+                scaler=dict(train=1 / 15, val=1 / 15),  # CLIP's temperature, in evaluation as well
             ),
         ),
     ),
