@@ -75,15 +75,12 @@ def stages(
         *(_features(kind) for kind in FEATURES),
         _probe(),
     ]
-    trainings, tests = [], []
     for seed in seeds:
         if seed != seeds[0]:
-            trainings.append(_rpn(seed, scale))
+            result.append(_rpn(seed, scale))
         # The longest first: two commands run at a time.
-        for name in reversed(settings):
-            trainings.append(_training(seed, name, scale))
-            tests.append(_test(seed, name))
-    result += trainings + tests
+        result += [_training(seed, name, scale) for name in reversed(settings)]
+        result += [_test(seed, name) for name in reversed(settings)]
     if {'none', 'oadp'} <= set(settings):
         result.append(_figure(seeds[0]))
     return result
