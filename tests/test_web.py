@@ -12,7 +12,7 @@ import urllib.parse
 import numpy as np
 import PIL.Image
 import pytest
-from image_kinds import UNREADABLE
+from image_files import UNREADABLE
 
 gradio = pytest.importorskip('gradio', reason='the extra `web` is not installed')
 

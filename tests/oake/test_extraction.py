@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from image_kinds import READABLE, UNREADABLE
+from image_files import READABLE, UNREADABLE
 from oake_world import CONFIGS, DIM, NUM_PROPOSALS, SIZES, make_picture, read_all
 
 from oadp.data.features import stores as features
