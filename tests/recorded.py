@@ -53,12 +53,12 @@ def boxes(n: int, width: int, height: int, start: int = 0) -> torch.Tensor:
 
 def detector_figures(root: pathlib.Path, lvis: bool) -> dict[str, Any]:
     """Losses of three forwards, gradient norms and detections of the tests' small detector."""
-    from training_world import make_world
+    from training_dataset import make_training_dataset
 
     from oadp.dp import build_detector
     from oadp.utils.config import load_config
 
-    config = load_config(make_world(root, lvis))
+    config = load_config(make_training_dataset(root, lvis))
     config.model.train_cfg.rpn.sampler.num = config.model.train_cfg.rcnn.sampler.num = 1000000
     prompts = torch.load(root / 'prompts.pth')
     prompts['embeddings'] = nn.functional.normalize(wave(*prompts['embeddings'].shape), dim=1)

@@ -1,4 +1,4 @@
-"""Config files in the form of the authors', for the worlds of ``training_world`` and ``oake_world``.
+"""Config files in the form of the authors', for the worlds of ``training_dataset`` and ``oake_world``.
 
 Small ones in our words: variables beside the settings, mmdet's steps that format a batch, todd's access
 layers, schedules as weights of all losses.
@@ -7,7 +7,7 @@ layers, schedules as weights of all losses.
 import pathlib
 
 import torch
-from training_world import ROOT, make_world
+from training_dataset import ROOT, make_training_dataset
 
 from oadp.compat import load_tensors
 
@@ -232,7 +232,7 @@ def make_reference_world(root: pathlib.Path) -> None:
     ``theirs.py`` and ``headless.py``; beside them ``ov_coco.py``, of this project's form. Features of
     images are stored as rows, as some of their files have them.
     """
-    make_world(root)
+    make_training_dataset(root)
     for path in (root / 'oake/globals').rglob('*.pth'):
         torch.save(load_tensors(path)[None], path)
     (root / 'detection.py').write_text(DETECTION)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from oake_world import make_small_world
 from reference_world import make_reference_world, write_oake_configs
-from training_world import DIM
+from training_dataset import DIM
 
 from oadp.compat import load_tensors
 from oadp.data.features import stores as features

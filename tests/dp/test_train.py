@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from training_world import BASES, CATEGORY_IDS, NOVELS, ROOT, make_world, write_json
+from training_dataset import BASES, CATEGORY_IDS, NOVELS, ROOT, make_training_dataset, write_json
 
 from oadp.compat import load_tensors
 from oadp.dp import train
@@ -17,8 +17,8 @@ from oadp.utils.runtime import ProcessInfo
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('train')
-    make_world(root)
-    make_world(root, lvis=True)
+    make_training_dataset(root)
+    make_training_dataset(root, lvis=True)
     return root
 
 

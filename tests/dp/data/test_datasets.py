@@ -8,7 +8,7 @@ import torch
 from mmcv.parallel import collate
 from mmdet.datasets import build_dataset as build_mmdet_dataset
 from PIL import Image
-from training_world import CATEGORY_IDS, NAMES, make_world, write_json
+from training_dataset import CATEGORY_IDS, NAMES, make_training_dataset, write_json
 
 from oadp.categories import get_categories
 from oadp.dp import build_dataset
@@ -22,8 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('datasets')
-    make_world(root)
-    make_world(root, lvis=True)
+    make_training_dataset(root)
+    make_training_dataset(root, lvis=True)
     return root
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmcv.runner import HOOKS, RUNNERS, IterBasedRunner
 from mmdet.datasets import DATASETS
-from training_world import make_world
+from training_dataset import make_training_dataset
 
 from oadp.dp.engine import runners
 from oadp.dp.engine.runners import find_runner
@@ -58,7 +58,7 @@ def test_no_seed():
 
 
 def test_evaluation_hook_of_a_config(tmp_path):
-    config = load_config(make_world(tmp_path))
+    config = load_config(make_training_dataset(tmp_path))
     loader = to_plain(config.validator.dataloader)
     loader['dataset']['categories'] = config.categories
     hook = HOOKS.build(dict(type='EvaluationHook', dataloader=loader, interval=2, by_epoch=False))
