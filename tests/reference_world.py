@@ -1,4 +1,4 @@
-"""Config files in the form of the authors', for the worlds of ``training_dataset`` and ``oake_world``.
+"""Config files in the form of the authors', for the worlds of ``training_dataset`` and ``oake_dataset``.
 
 Small ones in our words: variables beside the settings, mmdet's steps that format a batch, todd's access
 layers, schedules as weights of all losses.
@@ -248,6 +248,6 @@ def make_reference_world(root: pathlib.Path) -> None:
 
 
 def write_oake_configs(root: pathlib.Path) -> None:
-    """``globals.py`` and ``objects.py``, for the data of ``oake_world.make_small_world``."""
+    """``globals.py`` and ``objects.py``, for the data of ``oake_dataset.make_oake_dataset``."""
     for name, text in dict(base=OAKE_BASE, globals=OAKE_GLOBALS, objects=OAKE_OBJECTS).items():
         (root / f'{name}.py').write_text(text)

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 import torch
-from oake_world import make_small_world
+from oake_dataset import make_oake_dataset
 from reference_world import make_reference_world, write_oake_configs
 from training_dataset import DIM
 
@@ -179,7 +179,7 @@ def test_their_run_is_resumed(trained, here):
     ids=['globals', 'objects'],
 )
 def test_their_config_extracts(tmp_path: pathlib.Path, monkeypatch, task, ours: str):
-    make_small_world(tmp_path)
+    make_oake_dataset(tmp_path)
     monkeypatch.chdir(tmp_path)
     write_oake_configs(tmp_path)
     world = runtime.ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))

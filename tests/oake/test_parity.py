@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from oake_world import CONFIGS
+from oake_dataset import CONFIGS
 
 from oadp.data.features import stores as features
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from oake_world import make_picture
+from oake_dataset import make_image
 from PIL import Image
 
 from oadp.oake.pixels import clip_transform, to_tensor
@@ -43,7 +43,7 @@ def compare(
     ],
 )
 def test_cases(box, case):
-    picture = make_picture((150, 100), np.random.default_rng(0))
+    picture = make_image((150, 100), np.random.default_rng(0))
     compare(picture, torch.tensor([box], dtype=torch.int32), 24)
 
 
@@ -53,7 +53,7 @@ def test_random_boxes(resolution, device):
     """Groups of crops of different sizes; benchmarks/resample.py tests thousands."""
     rng = np.random.default_rng(resolution)
     num = 100 if resolution < 100 else 16
-    picture = make_picture((230, 170), rng)
+    picture = make_image((230, 170), rng)
     side = np.exp(rng.uniform(np.log(3), np.log(400), (num, 1))) * rng.uniform(0.5, 1.5, (num, 2))
     corner = rng.uniform(-60, 200, (num, 2))
     boxes = np.concatenate([corner, corner + np.maximum(side, 1.5)], axis=1)
@@ -61,7 +61,7 @@ def test_random_boxes(resolution, device):
 
 
 def test_without_boxes():
-    picture = make_picture((15, 10), np.random.default_rng(0))
+    picture = make_image((15, 10), np.random.default_rng(0))
     assert crop_resize(to_tensor(picture), torch.zeros(0, 4, dtype=torch.int32), 24).shape == (
         0, 3, 24, 24,
     )  # fmt: skip
