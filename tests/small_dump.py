@@ -1,4 +1,4 @@
-"""A small dump with its annotations and config, made up: what the fusion search needs, no detector."""
+"""Create a small dump with its annotations and config, for the fusion search without a detector."""
 
 import json
 import pathlib
@@ -15,16 +15,16 @@ NMS = dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=3
 SIDE = 400  # pixels
 
 
-class FusionWorld(NamedTuple):
+class DumpFiles(NamedTuple):
     config: pathlib.Path
     dump: pathlib.Path
     ann_file: pathlib.Path
     num_images: int
 
 
-def make_fusion_world(
+def make_small_dump(
     root: pathlib.Path, num_images: int = 24, num_rois: int = 40, skip: tuple[int, ...] = ()
-) -> FusionWorld:
+) -> DumpFiles:
     """Write ``config.py``, ``dump/`` and ``instances.json`` below ``root``.
 
     The object head is the better judge of novel classes and the box head of base ones, so that the
@@ -77,4 +77,4 @@ def make_fusion_world(
         f"categories = '{root / 'categories.json'}'\n"
         f"validator = dict(dataloader=dict(dataset=dict(type='OV_COCO', ann_file='{ann_file}')))\n"
     )
-    return FusionWorld(config, root / 'dump', ann_file, num_images)
+    return DumpFiles(config, root / 'dump', ann_file, num_images)
