@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import pytest
 import torch
+from authors_configs import make_authors_configs, write_oake_configs
 from oake_dataset import make_oake_dataset
-from reference_world import make_reference_world, write_oake_configs
 from training_dataset import DIM
 
 from oadp.compat import load_tensors
@@ -24,7 +24,7 @@ from oadp.utils.config import load_config
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('reference')
-    make_reference_world(root)
+    make_authors_configs(root)
     return root
 
 
