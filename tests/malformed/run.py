@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from malformed import annotation_cases, command_cases, data_cases, file_cases, image_cases
 from malformed.harness import Case, run_case
-from malformed.world import make_malformed_world
+from malformed.valid_inputs import make_valid_inputs
 
 CASES: list[Case] = [
     *annotation_cases.CASES,
@@ -33,15 +33,15 @@ KINDS = {'traceback': 'tracebacks', 'silent loss': 'silent losses', 'unsafe': 'u
 def run_all(root: pathlib.Path, cases: Sequence[Case] = CASES) -> dict[str, tuple[str, str]]:
     """Run cases below a folder; returns those that failed: the kind of failure and why, by id."""
     torch.set_num_threads(1)  # a forked process has no other thread
-    world = root / 'world'
-    world.mkdir()
-    make_malformed_world(world)
+    valid = root / 'valid'
+    valid.mkdir()
+    make_valid_inputs(valid)
     _import_commands()
     failed = {}
     for case in cases:
         (root / 'case').mkdir()
         start = time.monotonic()
-        fault = run_case(case, world, root / 'case')
+        fault = run_case(case, valid, root / 'case')
         if fault is not None:
             failed[case.id] = fault
         seconds = time.monotonic() - start

@@ -3,7 +3,7 @@
 All paths are relative to the folder, so that a copy of it works.
 """
 
-__all__ = ['make_malformed_world']
+__all__ = ['make_valid_inputs']
 
 import json
 import os
@@ -45,15 +45,15 @@ checkpoint_interval = 4
 """
 
 
-def make_malformed_world(root: pathlib.Path) -> None:
-    """Write the world of ``training_dataset``, with weights, proposals, results, a dump and a bundle."""
+def make_valid_inputs(root: pathlib.Path) -> None:
+    """Write ``training_dataset``, with weights, proposals, results, a dump and a bundle."""
     here = pathlib.Path.cwd()
     os.chdir(root)
     try:
         _write()
     finally:
         os.chdir(here)
-    big = root.parent / 'big'  # linked, so that copies of the world are small
+    big = root.parent / 'big'  # linked, so that copies of the inputs are small
     big.mkdir()
     for name in ('clip.pt', 'w.pth', 'm.pth', 'bundle/model.safetensors'):
         target = big / name.replace('/', '-')
