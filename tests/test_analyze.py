@@ -16,7 +16,7 @@ from oadp.utils.config import load_config
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A world, and results in which all novel objects are called by the name of the first base."""
+    """Create a dataset and results in which all novel objects are detected as the first base class."""
     root = tmp_path_factory.mktemp('analyze')
     make_training_dataset(root)
     make_training_dataset(root, lvis=True)

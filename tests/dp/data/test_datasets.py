@@ -34,18 +34,18 @@ def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
 
 
 @pytest.fixture
-def prepared(world: pathlib.Path, golden: pathlib.Path) -> pathlib.Path:
+def prepared(golden_workdir: pathlib.Path, golden: pathlib.Path) -> pathlib.Path:
     """The folder of the recorded dataset, with its annotations and features."""
     expected = golden / 'expected'
     for name in ('coco', 'lvis_v1'):
         for file in (expected / 'annotations' / name).iterdir():
-            shutil.copyfile(file, world / 'data' / name / 'annotations' / file.name)
-        oake = world / 'data' / name / 'oake'
+            shutil.copyfile(file, golden_workdir / 'data' / name / 'annotations' / file.name)
+        oake = golden_workdir / 'data' / name / 'oake'
         oake.mkdir()
         for kind in ('globals', 'blocks'):
             (oake / kind).symlink_to(expected / 'oake' / kind)
         (oake / 'objects').symlink_to(expected / 'oake' / f'objects_{name.split("_")[0]}')
-    return world
+    return golden_workdir
 
 
 def test_evaluation_equals_the_recorded_one(prepared: pathlib.Path, golden: pathlib.Path):
