@@ -153,8 +153,8 @@ def test_training_and_evaluation(workplace, name, overrides, checkpoint):
     )
     headline = 'APr' if name.endswith('lvis') else 'AP50'
     assert headline in output
-    pictures = [p for p in files(folder / 'show') if p.suffix in ('.jpg', '.png')]
-    assert len(pictures) == NUM_VAL
+    images = [p for p in files(folder / 'show') if p.suffix in ('.jpg', '.png')]
+    assert len(images) == NUM_VAL
     values = json.loads((folder / 'metrics.json').read_text())
     assert values and all(-1 <= v <= 1 for v in values.values() if isinstance(v, float))
 

@@ -171,7 +171,7 @@ def build_page(detector: Detector, examples: Sequence[pathlib.Path] = ()) -> Any
                     type='filepath',  # the uploaded file: the detector decodes it as in training
                     image_mode=None,
                     sources=['upload', 'clipboard'],
-                    elem_id='picture',
+                    elem_id='image',
                 )
                 words = gradio.Textbox(
                     label='Names',
