@@ -21,7 +21,8 @@ from oadp.dp.custom_imports import import_custom_modules
 from oadp.dp.data.datasets import build_dataset
 from oadp.dp.data.loaders import build_train_loader, build_val_loader, seed_everything
 from oadp.dp.engine.checkpoints import is_switched_on, load_weights
-from oadp.dp.engine.runners import EvaluationHook, FiniteLossHook, SeedHook, find_runner
+from oadp.dp.engine.hooks import EvaluationHook, FiniteLossHook, SeedHook
+from oadp.dp.engine.runners import find_runner
 from oadp.dp.models.distillation import untrained_heads
 from oadp.utils import runtime
 from oadp.utils.config import section, to_plain
