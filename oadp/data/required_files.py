@@ -57,8 +57,8 @@ def required_files() -> list[Entry]:
             used_by,
         )
         for name, start, source, used_by in (
-            ('soco', 'pretrained', 'oadp.pretrained soco says', 'dp'),
-            ('detpro', 'pretrained', 'oadp.pretrained detpro says', 'prompts.detpro'),
+            ('soco', 'pretrained', 'see oadp.pretrained soco', 'dp'),
+            ('detpro', 'pretrained', 'see oadp.pretrained detpro', 'prompts.detpro'),
             ('ml_coco', 'data', 'python -m oadp.prompts.ml_coco', 'dp: OADP on COCO'),
             (
                 'proposals',
@@ -69,7 +69,7 @@ def required_files() -> list[Entry]:
             (
                 'proposals',
                 f'{_COCO}/proposals/rpn',
-                'oadp.pretrained proposals says',
+                'see oadp.pretrained proposals',
                 'in place of oln',
             ),
             ('proposals', _LVIS, 'python -m oadp.proposals', 'oake.objects on LVIS'),
