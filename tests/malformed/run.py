@@ -1,9 +1,9 @@
 """Run commands on malformed inputs of all kinds: ``PYTHONPATH=.:tests python -m malformed.run [WORD …]``.
 
-Prints each input that has not the expected outcome, and a line that counts tracebacks (an error that
-only a programmer can read), silent losses (no error, another one than the cause, or wrong outputs)
-and unsafe runs (crashes, hangs, memory, files that changed, code of a file that ran). With WORDs:
-only the inputs whose id contains one of them.
+Prints each input whose outcome is not the expected one, and a line with the number of tracebacks (an
+error that only a programmer can read), silent losses (no error, an error about another cause, or wrong
+outputs) and unsafe runs (crashes, hangs, too much memory, changed files, or code of a file that ran).
+WORDs select the inputs whose id contains one of them.
 """
 
 __all__ = ['CASES', 'run_all', 'summary']
@@ -16,13 +16,21 @@ import time
 from collections.abc import Sequence
 
 import torch
-from malformed import annotation_cases, command_cases, data_cases, file_cases, image_cases
+from malformed import (
+    annotation_cases,
+    command_cases,
+    data_cases,
+    file_cases,
+    image_cases,
+    weight_cases,
+)
 from malformed.harness import Case, run_case
 from malformed.valid_inputs import make_valid_inputs
 
 CASES: list[Case] = [
     *annotation_cases.CASES,
     *image_cases.CASES,
+    *weight_cases.CASES,
     *file_cases.CASES,
     *data_cases.CASES,
     *command_cases.CASES,
