@@ -84,3 +84,8 @@ CONFIGS = dict(
 def read_all(folder: pathlib.Path) -> dict[str, object]:
     """Return the content of every file under a folder, by name."""
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob('*') if f.is_file()}
+
+
+def folder(root: pathlib.Path, kind: str, split: str = 'val') -> pathlib.Path:
+    """Return the folder to which the records of a split are written."""
+    return root / f'data/coco/oake/{kind}/{split}2017'
