@@ -86,6 +86,25 @@ def test_equals_the_model_that_is_evaluated(thin, name):
 
 
 @pytest.mark.parametrize('name', NAMES)
+def test_memory_layout_changes_only_the_rounding(thin, name):
+    """The detections are those of the layout in which models are evaluated, unless scores are tied."""
+    detector = load(name)
+    model = detector._view.model
+    assert model.backbone.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    found = detector(IMAGE, max_detections=40)
+    model.to(memory_format=torch.contiguous_format)
+    expected = detector(IMAGE, max_detections=40)
+    assert len(found) == len(expected) == 40
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-5)
+    same = (
+        (np.abs(found.xyxy[:, None] - expected.xyxy[None]).max(-1) < 1e-2)
+        & (np.abs(found.confidence[:, None] - expected.confidence[None]) < 1e-5)
+        & (found.class_id[:, None] == expected.class_id[None])
+    )
+    assert same.any(0)[:39].all()
+
+
+@pytest.mark.parametrize('name', NAMES)
 def test_own_classes_as_a_vocabulary_change_nothing(thin, name, monkeypatch):
     monkeypatch.setattr(TextEmbedder, '__call__', None)  # The prompt files know all names.
     detector = load(name)
