@@ -91,7 +91,7 @@ class TorchDetector(Detector):
                 'of a ViLD or OADP detector'
             )
         if device.type == 'cpu':
-            # The layout that convolutions on CPUs use inside: 1.1 to 1.3 times as fast (docs/detect.md).
+            # The layout that convolutions on CPUs use inside: about 1.2 times as fast (docs/detect.md).
             model = model.to(memory_format=torch.channels_last)
         return cls(
             model.requires_grad_(False),
