@@ -1,4 +1,5 @@
-# The README's two commands in an image: `make install`, and the environment activated.
+# An image with the result of `make install`, and the environment activated. Its commands were run in a plain Debian
+# bookworm system with Python 3.11 (docs/export.md); docker build itself was not.
 FROM python:3.11-slim-bookworm
 
 # make runs the installation; libGL and GLib are what opencv-python loads.

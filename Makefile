@@ -1,17 +1,17 @@
-# `make install` is all that the other targets need, and they call it: a second run takes a second.
+# The other targets need only `make install` and call it first; if nothing has changed, it takes a second.
 # Its options (PYTHON, TORCH_INDEX, TORCH, OPS) are explained by `tools/install.sh --help`.
 PYTHON_IN_VENV := .venv/bin/python
 
 .PHONY: help install demo test test-long test-gpu lint clean
 
 help:
-	@echo 'make install  make .venv (tools/install.sh --help says what can be chosen)'
-	@echo 'make demo     the method on a laptop, in a quarter to half an hour (SEEDS=3 for means over three runs)'
-	@echo 'make test     run the tests (TESTS="tests/compat -k nms" for some of them)'
-	@echo 'make test-long run the tests that take minutes each, which make test leaves out'
-	@echo 'make test-gpu run the tests that need a GPU, which make test leaves out'
-	@echo 'make lint     check style, formatting and types'
-	@echo 'make clean    remove what tests and tools left; data, weights and .venv stay'
+	@echo 'make install    create .venv (tools/install.sh --help lists the options)'
+	@echo 'make demo       run the whole method on a small generated dataset, 15 to 30 minutes (SEEDS=3: mean of three runs)'
+	@echo 'make test       run the tests (TESTS="tests/compat -k nms": some of them)'
+	@echo 'make test-long  run the tests that take minutes each (not in make test)'
+	@echo 'make test-gpu   run the tests that need a GPU (not in make test)'
+	@echo 'make lint       check style, formatting and types'
+	@echo 'make clean      remove the caches of tests and tools; keep data, weights and .venv'
 
 install: export OPS := $(OPS)
 install: export PYTHON := $(PYTHON)

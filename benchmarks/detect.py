@@ -1,13 +1,13 @@
-"""How fast a picture is detected in, and where the time goes.
+"""Measure the seconds per image of detection, and the share of each stage.
 
     python benchmarks/detect.py [--config configs/dp/oadp_ov_coco.py] [--images 5] [--threads 2]
 
-The full model of a config (ResNet-50 for those in configs/dp), random weights, one picture at a time
-at the config's test scale (1333 × 800). Neither data nor a checkpoint is needed: the prompt files
-are random too. The number of boxes that survive, and with it little but the drawing, depends on the
-weights. With ``--onnx`` the detector is exported, and torch and ONNX Runtime are measured one after the
-other on the CPU, each in a process of its own: seconds an image, seconds from the start of the process to
-the first detections, and peak memory. The last line is a JSON object.
+This runs the full model of a config (ResNet-50 for those in configs/dp) with random weights on one image at
+a time, at the config's test scale (1333 × 800). Neither data nor a checkpoint is needed: the prompt files are
+random, too. The number of detections depends on the weights; it affects only the time of drawing. With
+``--onnx``, the detector is exported, and torch and ONNX Runtime are measured one after the other on the CPU,
+each in a process of its own: seconds per image, seconds from the start of the process to the first detections,
+and peak memory. The last line is a JSON object.
 """
 
 import argparse
@@ -33,15 +33,15 @@ from oadp.inference.torch_detector import Detector
 from oadp.utils.config import dump_config, load_config, to_plain
 
 DIMENSION = 512  # of CLIP's embeddings
-WIDTH, HEIGHT = 1333, 800  # pixels of the picture: no resizing
-NUM_DRAWN = 20  # detections in the picture that is drawn, as many as a rich photo has
+WIDTH, HEIGHT = 1333, 800  # pixels; an image of this size is not resized
+NUM_DRAWN = 20  # detections that are drawn, as in a photo with many objects
 
 
 class Clock:
-    """Adds up the seconds spent in methods, by stage.
+    """Add up the seconds spent in methods, by stage.
 
     Args:
-        device: a GPU is waited for before and after each.
+        device: if it is a GPU, it is synchronized before and after each call.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -71,7 +71,7 @@ class Clock:
 
 
 def random_prompts(model: Any, names: tuple[str, ...], folder: pathlib.Path) -> None:
-    """Point every classifier of a model's config at a random prompt file."""
+    """Make every classifier of a model's config read a random prompt file."""
     embeddings = torch.nn.functional.normalize(torch.randn(len(names), DIMENSION), dim=1)
     content = {'names': list(names), 'embeddings': embeddings}
     torch.save(
@@ -87,7 +87,7 @@ def random_prompts(model: Any, names: tuple[str, ...], folder: pathlib.Path) -> 
 
 
 def random_detector(path: pathlib.Path, device: str, folder: pathlib.Path) -> Detector:
-    """A detector with random weights; its ``config.py`` and ``model.pth`` stay in the folder."""
+    """Return a detector with random weights; write its ``config.py`` and ``model.pth`` to the folder."""
     config = to_plain(load_config(path))
     random_prompts(config['model'], get_categories(config['categories']).all_, folder)
     torch.save(build_detector(config).state_dict(), folder / 'model.pth')
@@ -126,7 +126,7 @@ def measure(detector: Detector, images: int, device: torch.device) -> dict[str, 
     clock = Clock(device)
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     model = detector._view.model
-    detector(image)  # The first picture pays for what is set up once.
+    detector(image)  # The first image includes what is set up once.
     clock.watch(detector, '_prepare', 'preparation')
     clock.watch(model, 'extract_feat', 'backbone')
     clock.watch(model.rpn_head, 'simple_test_rpn', 'rpn')

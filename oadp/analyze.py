@@ -1,4 +1,4 @@
-"""Show where the average precision of novel classes is lost: ``oadp.analyze CONFIG RESULTS``.
+"""Show where the average precision of novel classes is lost.
 
 Each object of the validation images is found, or it is not proposed, classified as a base or another
 novel class, poorly localized, missed or outscored. A table and a figure show how many of each there

@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='+',
         choices=DATASETS,
         default=DATASETS,
-        help='(default: both)',
+        help='datasets to split (default: both)',
     )
     parser.add_argument(
         '--annotations',

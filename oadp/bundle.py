@@ -30,7 +30,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'folder', type=pathlib.Path, help='the folder to write; must be new or empty'
     )
     parser.add_argument(
-        '--metrics', type=pathlib.Path, metavar='FILE', help='such as metrics.json of oadp.dp.test'
+        '--metrics',
+        type=pathlib.Path,
+        metavar='FILE',
+        help='JSON file of metrics, such as the one that oadp.dp.test writes',
     )
     parser.add_argument(
         '--license',

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if report.errors or report.tolerated:
         console.print(report_table(report))
     counts = ', '.join(f'{count} {name}' for name, count in report.counts.items())
-    print(f'{report.path}: {counts}; kinds of errors: {len(report.errors)}')
+    print(f'{report.path}: {counts}; {len(report.errors)} kinds of errors')
     return 1 if report.errors else 0
 
 

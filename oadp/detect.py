@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=pathlib.Path,
         default=pathlib.Path('work_dirs/detect'),
         metavar='DIR',
-        help='(default: %(default)s)',
+        help='folder of the drawings and detections.json (default: %(default)s)',
     )
     # Intermixed: options may be between the positional arguments, some of which are optional.
     args = parser.parse_intermixed_args(argv)

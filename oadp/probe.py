@@ -1,4 +1,4 @@
-"""Classify ground-truth boxes without training: ``python -m oadp.probe CONFIG [CHECKPOINT]``.
+"""Classify ground-truth boxes with CLIP's features and the heads of a detector, without training.
 
 Prints the accuracy of CLIP's stored features (objects, blocks, image) with the prompts of the config;
 with a checkpoint, also the accuracy of each head of the detector and of their fusion. As the boxes are

@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = ArgumentParser(
         prog='python -m oadp.proposals',
         description='Write the proposals of a detector for the images of an annotation file: a '
-        'pickled list, one n×5 float32 array an image (x1, y1, x2, y2 in pixels, objectness), in '
+        'pickled list, one n×5 float32 array per image (x1, y1, x2, y2 in pixels, objectness), in '
         'the order of ascending image id (`proposal_sorted=True`).',
     )
     add_config_arguments(parser)

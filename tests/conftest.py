@@ -52,11 +52,11 @@ def golden() -> pathlib.Path:
 
 
 @pytest.fixture
-def world(
+def golden_workdir(
     golden: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> pathlib.Path:
     """A working directory in the README's layout, with small data; it is the current directory."""
-    root = tmp_path / 'world'
+    root = tmp_path / 'workdir'
     shutil.copytree(golden / 'world', root, symlinks=True, copy_function=shutil.copyfile)
     for folder in [root, *root.rglob('*')]:
         if folder.is_dir() and not folder.is_symlink():

@@ -53,12 +53,12 @@ def boxes(n: int, width: int, height: int, start: int = 0) -> torch.Tensor:
 
 def detector_figures(root: pathlib.Path, lvis: bool) -> dict[str, Any]:
     """Losses of three forwards, gradient norms and detections of the tests' small detector."""
-    from training_world import make_world
+    from training_dataset import make_training_dataset
 
     from oadp.dp import build_detector
     from oadp.utils.config import load_config
 
-    config = load_config(make_world(root, lvis))
+    config = load_config(make_training_dataset(root, lvis))
     config.model.train_cfg.rpn.sampler.num = config.model.train_cfg.rcnn.sampler.num = 1000000
     prompts = torch.load(root / 'prompts.pth')
     prompts['embeddings'] = nn.functional.normalize(wave(*prompts['embeddings'].shape), dim=1)
@@ -137,7 +137,7 @@ def _detections(detector: nn.Module, batch: dict[str, Any]) -> list[list[float]]
 
 def feature_figures(root: pathlib.Path, kind: str) -> dict[str, Any]:
     """The records that an extraction of the tests' small images writes, by split and image."""
-    from oake_world import CONFIGS, make_clip, make_small_world
+    from oake_dataset import CONFIGS, make_clip, make_oake_dataset
 
     from oadp.data.features.stores import open_store
     from oadp.oake import run as command
@@ -147,7 +147,7 @@ def feature_figures(root: pathlib.Path, kind: str) -> dict[str, Any]:
     from oadp.utils.config import load_config
     from oadp.utils.runtime import ProcessInfo
 
-    make_small_world(root)
+    make_oake_dataset(root)
     clip = make_clip()
     fill(clip)
     torch.save(clip.state_dict(), root / 'pretrained/clip/ViT-B-32.pt')

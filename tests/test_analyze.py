@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
-from training_world import CATEGORY_IDS, NAMES, make_world
+from training_dataset import CATEGORY_IDS, NAMES, make_training_dataset
 
 from oadp import analyze
 from oadp.dp.evaluation import GroundTruth
@@ -16,10 +16,10 @@ from oadp.utils.config import load_config
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A world, and results in which all novel objects are called by the name of the first base."""
+    """Create a dataset and results in which all novel objects are detected as the first base class."""
     root = tmp_path_factory.mktemp('analyze')
-    make_world(root)
-    make_world(root, lvis=True)
+    make_training_dataset(root)
+    make_training_dataset(root, lvis=True)
     for name in ('coco', 'lvis'):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)

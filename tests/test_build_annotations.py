@@ -17,14 +17,14 @@ def content(path):
     return json.loads(pathlib.Path(path).read_text())
 
 
-def test_nine_files_equal_the_recorded_ones(world, golden):
+def test_nine_files_equal_the_recorded_ones(golden_workdir, golden):
     main([])
     expected = sorted((golden / 'expected/annotations').rglob('*.json'))
     assert len(expected) == 9
     for path in expected:
-        mine = content(world / 'data' / path.parent.name / 'annotations' / path.name)
+        mine = content(golden_workdir / 'data' / path.parent.name / 'annotations' / path.name)
         assert mine == content(path), path.name
-    assert not list(world.rglob('*.oadp-tmp')), 'a temporary file is left'
+    assert not list(golden_workdir.rglob('*.oadp-tmp')), 'a temporary file is left'
 
 
 @pytest.fixture
@@ -102,11 +102,11 @@ def test_command_writes_to_the_folder_of_the_file(source, tmp_path):
     assert {p.name for p in tmp_path.glob('val*')} == {'val.json', 'val.1.json', 'val.1.min.json'}
 
 
-def test_missing_files(world, capsys):
-    (world / 'data/lvis_v1/annotations/lvis_v1_train.json').unlink()
-    (world / 'data/coco/annotations/instances_val2017.json').unlink()
+def test_missing_files(golden_workdir, capsys):
+    (golden_workdir / 'data/lvis_v1/annotations/lvis_v1_train.json').unlink()
+    (golden_workdir / 'data/coco/annotations/instances_val2017.json').unlink()
     main([])
-    names = {p.name for p in (world / 'data').rglob('*.json')}
+    names = {p.name for p in (golden_workdir / 'data').rglob('*.json')}
     assert {'instances_train2017.48.json', 'lvis_v1_val.1203.json'} < names
     assert not any(n.startswith(('instances_val2017', 'lvis_v1_train')) for n in names)
 

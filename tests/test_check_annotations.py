@@ -30,7 +30,7 @@ def test_good_file(file, capsys):
     assert main([str(file), '--images', str(file.parent)]) == 0
     out = capsys.readouterr().out
     assert 'annotations without area' in out and 'tolerated' in out
-    assert 'x.json: 2 images, 1 annotations, 1 categories; kinds of errors: 0' in out
+    assert 'x.json: 2 images, 1 annotations, 1 categories; 0 kinds of errors' in out
 
 
 def test_images_are_compared_with_the_files(file, capsys):

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from tiny_world import NUM_TRAIN, NUM_VAL, make_world
+from tiny_dataset import NUM_TRAIN, NUM_VAL, make_tiny_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ EPOCHS = ['.trainer.runner.max_epochs:1', '.trainer.evaluation.interval:1']
 @pytest.fixture(scope='module')
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('readme')
-    make_world(root)
+    make_tiny_dataset(root)
     (root / 'configs').symlink_to(ROOT / 'configs')
     (root / 'tools').symlink_to(ROOT / 'tools')
     return root
@@ -153,8 +153,8 @@ def test_training_and_evaluation(workplace, name, overrides, checkpoint):
     )
     headline = 'APr' if name.endswith('lvis') else 'AP50'
     assert headline in output
-    pictures = [p for p in files(folder / 'show') if p.suffix in ('.jpg', '.png')]
-    assert len(pictures) == NUM_VAL
+    images = [p for p in files(folder / 'show') if p.suffix in ('.jpg', '.png')]
+    assert len(images) == NUM_VAL
     values = json.loads((folder / 'metrics.json').read_text())
     assert values and all(-1 <= v <= 1 for v in values.values() if isinstance(v, float))
 

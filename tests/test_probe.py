@@ -3,7 +3,7 @@ import pathlib
 
 import pytest
 import torch
-from training_world import NAMES, make_world
+from training_dataset import NAMES, make_training_dataset
 
 from oadp import probe
 from oadp.dp import build_detector
@@ -13,7 +13,7 @@ from oadp.utils.config import load_config
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('probe')
-    make_world(root)
+    make_training_dataset(root)
     torch.manual_seed(0)
     torch.save(
         dict(state_dict=build_detector(load_config(root / 'ov_coco.py')).state_dict()),

@@ -7,9 +7,9 @@ import pathlib
 import numpy as np
 import pytest
 import torch
-from oake_world import make_small_world
-from reference_world import make_reference_world, write_oake_configs
-from training_world import DIM
+from authors_configs import make_authors_configs, write_oake_configs
+from oake_dataset import make_oake_dataset
+from training_dataset import DIM
 
 from oadp.compat import load_tensors
 from oadp.data.features import stores as features
@@ -24,7 +24,7 @@ from oadp.utils.config import load_config
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('reference')
-    make_reference_world(root)
+    make_authors_configs(root)
     return root
 
 
@@ -179,7 +179,7 @@ def test_their_run_is_resumed(trained, here):
     ids=['globals', 'objects'],
 )
 def test_their_config_extracts(tmp_path: pathlib.Path, monkeypatch, task, ours: str):
-    make_small_world(tmp_path)
+    make_oake_dataset(tmp_path)
     monkeypatch.chdir(tmp_path)
     write_oake_configs(tmp_path)
     world = runtime.ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cpu'))

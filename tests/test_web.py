@@ -12,7 +12,7 @@ import urllib.parse
 import numpy as np
 import PIL.Image
 import pytest
-from image_kinds import UNREADABLE
+from image_files import UNREADABLE
 
 gradio = pytest.importorskip('gradio', reason='the extra `web` is not installed')
 
@@ -22,7 +22,7 @@ from oadp.inference import web_page  # noqa: E402
 from oadp.inference.web_page import Page, build_page, find_examples, launch  # noqa: E402
 from oadp.web import main, parse_args  # noqa: E402
 
-PICTURE = 'data/coco/val2017/000000440669.jpg'
+IMAGE = 'data/coco/val2017/000000440669.jpg'
 TIMEOUT = 60  # seconds that the browser waits for something to appear
 
 
@@ -37,8 +37,8 @@ def page(detector) -> Page:
 
 
 def test_answer(page, detector):
-    drawn, summary, rows = page.detect(PICTURE, '', 0.01)
-    expected = detector(PICTURE, 0.01, web_page.MAX_DETECTIONS)
+    drawn, summary, rows = page.detect(IMAGE, '', 0.01)
+    expected = detector(IMAGE, 0.01, web_page.MAX_DETECTIONS)
     assert len(rows) == len(expected) > 0
     assert [row[0] for row in rows] == expected.data['class_name'].tolist()
     assert rows[0][1] == round(float(expected.confidence[0]), 3)
@@ -50,27 +50,27 @@ def test_answer(page, detector):
 
 def test_concurrent_requests_have_their_own_names(page):
     words = ['red kite, mug', 'cat\ndog', '', 'bear']
-    alone = [page.detect(PICTURE, w, 0.01)[2] for w in words]
+    alone = [page.detect(IMAGE, w, 0.01)[2] for w in words]
     assert {row[0] for row in alone[1]} <= {'cat', 'dog'}
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        rows = list(pool.map(lambda i: page.detect(PICTURE, words[i % 4], 0.01)[2], range(8)))
+        rows = list(pool.map(lambda i: page.detect(IMAGE, words[i % 4], 0.01)[2], range(8)))
     assert rows == alone * 2
 
 
 def test_repeated_names_give_a_warning(page, monkeypatch):
     warnings = []
     monkeypatch.setattr(gradio, 'Warning', warnings.append)
-    page.detect(PICTURE, 'cat, Cat', 0.5)
+    page.detect(IMAGE, 'cat, Cat', 0.5)
     assert warnings == ["'Cat' is given twice: the first one is used"]
 
 
 @pytest.mark.parametrize(
     'path, words, message',
     [
-        pytest.param(None, 'mug', 'Give an image', id='no picture'),
-        pytest.param(PICTURE, ',,', 'at least one', id='no words'),
-        pytest.param(PICTURE, 'x' * 300, 'more than 200', id='over-long word'),
-        pytest.param(PICTURE, ','.join(map(str, range(301))), '301 names', id='too many'),
+        pytest.param(None, 'mug', 'Give an image', id='no image'),
+        pytest.param(IMAGE, ',,', 'at least one', id='no words'),
+        pytest.param(IMAGE, 'x' * 300, 'more than 200', id='over-long word'),
+        pytest.param(IMAGE, ','.join(map(str, range(301))), '301 names', id='too many'),
         pytest.param('oadp_ov_coco.py', '', 'oadp_ov_coco.py: not a readable', id='no image'),
     ],
 )
@@ -97,7 +97,7 @@ def test_paths_of_the_server_are_not_shown(
     monkeypatch.setattr(page, '_with_vocabulary', fail)
     monkeypatch.setattr(logging.getLogger('oadp'), 'propagate', True)
     with pytest.raises(gradio.Error, match='cannot answer this request') as e:
-        page.detect(PICTURE, 'mug', 0.3)
+        page.detect(IMAGE, 'mug', 0.3)
     assert '/' not in str(e.value)
     assert str(getattr(error, 'filename', None) or error) in caplog.text
     assert ('Traceback' in caplog.text) is is_logged_with_traceback
@@ -106,7 +106,7 @@ def test_paths_of_the_server_are_not_shown(
 def test_names_are_counted_before_they_are_cleaned(page, monkeypatch):
     monkeypatch.setattr('oadp.inference.vocabulary.clean_names', None)
     with pytest.raises(gradio.Error, match='50000 names; this page accepts at most 300'):
-        page.detect(PICTURE, 'mug,' * 50_000, 0.3)
+        page.detect(IMAGE, 'mug,' * 50_000, 0.3)
 
 
 def test_large_images_are_refused_before_they_are_decoded(page, tmp_path):
@@ -130,7 +130,7 @@ def test_out_of_memory(page, monkeypatch):
 
     monkeypatch.setattr(visualize, 'draw', fail)
     with pytest.raises(gradio.Error, match='out of memory'):
-        page.detect(PICTURE, '', 0.9)
+        page.detect(IMAGE, '', 0.9)
 
 
 @pytest.mark.parametrize('kind', UNREADABLE)
@@ -235,8 +235,8 @@ def test_in_a_browser(served, browser, thin, tmp_path):
         return wait.until(lambda b: b.find_element(By.CSS_SELECTOR, css))
 
     browser.get(served)
-    find('#picture input[type=file]').send_keys(str(thin / PICTURE))
-    find('#picture img')
+    find('#image input[type=file]').send_keys(str(thin / IMAGE))
+    find('#image img')
     find('#words textarea, #words input').send_keys('red kite, mug')
     threshold = find('#threshold input[type=number]')
     threshold.clear()

@@ -143,7 +143,7 @@ write_stamp '' # an installation that breaks off is repeated
 say "setuptools, wheel, NumPy, mmcv-full, in $VENV ($("$VENV/bin/python" -V))"
 pip install "$(pinned setuptools)" "$(pinned wheel)" "$(pinned numpy)"
 install_mmcv 0
-say "torch ${TORCH:+($TORCH)} ${TORCH_INDEX:+from $TORCH_INDEX}"
+say "torch ${TORCH:+($TORCH) }${TORCH_INDEX:+from $TORCH_INDEX }(pip reports requirements of mmcv-full that are missing until the next step)"
 install_torch
 say 'the other packages'
 install_rest

@@ -2,7 +2,7 @@
 
     DUMP=work_dirs/dump python tools/nni_dp_test.py [--config CONFIG] [--max-trials N] [--port 8080]
 
-Needs NNI (pip install nni==3.0) and the folder of DUMP=work_dirs/dump python -m oadp.dp.test. Each
+Needs NNI (the extra `nni`) and the records that DUMP=work_dirs/dump python -m oadp.dp.test writes. Each
 trial is a run of oadp.dp.test_nni. NNI's web page is available at the port during the search. At its
 end, or after Ctrl-C, the best setting is printed and written to work_dirs/NAME/best.json, for
 python -m oadp.dp.test CONFIG CHECKPOINT --fusion work_dirs/NAME/best.json.
@@ -60,10 +60,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--name', default='nni/dp_test', help='outputs go to work_dirs/NAME')
     parser.add_argument(
-        '--config', type=pathlib.Path, default=pathlib.Path('configs/dp/oadp_ov_coco.py')
+        '--config',
+        type=pathlib.Path,
+        default=pathlib.Path('configs/dp/oadp_ov_coco.py'),
+        help='config of the detector (default: %(default)s)',
     )
-    parser.add_argument('--override', action=OverrideAction, default={}, metavar='KEY:VALUE')
-    parser.add_argument('--max-trials', type=int, default=100, metavar='N')
+    parser.add_argument(
+        '--override',
+        action=OverrideAction,
+        default={},
+        metavar='KEY:VALUE',
+        help='change config keys: .a.b:LITERAL for a Python literal, .a.b::TEXT for a string',
+    )
+    parser.add_argument(
+        '--max-trials',
+        type=int,
+        default=100,
+        metavar='N',
+        help='number of settings to evaluate (default: %(default)s)',
+    )
     parser.add_argument(
         '--concurrency', type=int, default=1, metavar='N', help='number of concurrent trials'
     )

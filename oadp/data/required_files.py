@@ -46,64 +46,63 @@ _SPLIT_LVIS = '{train.866,train.1203,val.866,val.1203}'
 
 def required_files() -> list[Entry]:
     """Return all files and folders that the workflow of the README reads, in its order."""
-    downloads = [
-        Entry(str(DOWNLOADS[name].path), f'python -m oadp.pretrained {name}', used_by)
-        for name, used_by in (('clip', 'oake, prompts, detect'), ('resnet50', 'training of an RPN'))
-    ]
-    by_hand = [
-        Entry(
-            _join([str(p) for p in BY_HAND[name].paths if str(p).startswith(start)]),
-            source,
-            used_by,
-        )
-        for name, start, source, used_by in (
-            ('soco', 'pretrained', 'oadp.pretrained soco says', 'dp'),
-            ('detpro', 'pretrained', 'oadp.pretrained detpro says', 'prompts.detpro'),
-            ('ml_coco', 'data', 'python -m oadp.prompts.ml_coco', 'dp: OADP on COCO'),
-            (
-                'proposals',
-                f'{_COCO}/proposals/oln',
-                'python -m oadp.proposals',
-                'oake.objects',
-            ),
-            (
-                'proposals',
-                f'{_COCO}/proposals/rpn',
-                'oadp.pretrained proposals says',
-                'in place of oln',
-            ),
-            ('proposals', _LVIS, 'python -m oadp.proposals', 'oake.objects on LVIS'),
-        )
-    ]
+    return [*_datasets(), *_weights_and_proposals(), *_prompts_and_features()]
+
+
+def _datasets() -> list[Entry]:
+    build = 'python -m oadp.build_annotations'
     return [
         Entry(f'{_COCO}/{_BOTH}', 'cocodataset.org', 'oake, dp'),
         Entry(f'{_COCO}/annotations/instances_{_BOTH}.json', 'cocodataset.org', 'oake'),
         Entry(f'{_LVIS}/{_BOTH}', f'ln -s ../coco/NAME {_LVIS}/', 'oake, dp on LVIS'),
         Entry(f'{_LVIS}/annotations/lvis_v1_{{train,val}}.json', 'lvisdataset.org', 'oake on LVIS'),
-        Entry(
-            f'{_COCO}/annotations/instances_{_SPLIT_COCO}.json',
-            'python -m oadp.build_annotations',
-            'dp on COCO',
-        ),
-        Entry(
-            f'{_LVIS}/annotations/lvis_v1_{_SPLIT_LVIS}.json',
-            'python -m oadp.build_annotations',
-            'dp on LVIS',
-        ),
-        *downloads,
-        *by_hand,
+        Entry(f'{_COCO}/annotations/instances_{_SPLIT_COCO}.json', build, 'dp on COCO'),
+        Entry(f'{_LVIS}/annotations/lvis_v1_{_SPLIT_LVIS}.json', build, 'dp on LVIS'),
+    ]
+
+
+def _weights_and_proposals() -> list[Entry]:
+    downloads = [
+        Entry(str(DOWNLOADS[name].path), f'python -m oadp.pretrained {name}', used_by)
+        for name, used_by in (('clip', 'oake, prompts, detect'), ('resnet50', 'training of an RPN'))
+    ]
+    make = 'python -m oadp.proposals'
+    by_hand = [
+        Entry(_pattern(name, start), source, used_by)
+        for name, start, source, used_by in (
+            ('soco', 'pretrained', 'see oadp.pretrained soco', 'dp'),
+            ('detpro', 'pretrained', 'see oadp.pretrained detpro', 'prompts.detpro'),
+            ('ml_coco', 'data', 'python -m oadp.prompts.ml_coco', 'dp: OADP on COCO'),
+            ('proposals', f'{_COCO}/proposals/oln', make, 'oake.objects'),
+            (
+                'proposals',
+                f'{_COCO}/proposals/rpn',
+                'see oadp.pretrained proposals',
+                'in place of oln',
+            ),
+            ('proposals', _LVIS, make, 'oake.objects on LVIS'),
+        )
+    ]
+    return downloads + by_hand
+
+
+def _prompts_and_features() -> list[Entry]:
+    extract = 'python -m oadp.oake'
+    link = f'ln -s ../../coco/oake/NAME {_LVIS}/oake/'
+    return [
         Entry('data/prompts/vild.pth', 'python -m oadp.prompts.vild', 'dp'),
         Entry('data/prompts/detpro_lvis.pth', 'python -m oadp.prompts.detpro', 'dp on LVIS'),
-        Entry(f'{_COCO}/oake/globals/{_BOTH}', 'python -m oadp.oake.globals', 'dp'),
-        Entry(f'{_COCO}/oake/blocks/{_BOTH}', 'python -m oadp.oake.blocks', 'dp'),
-        Entry(f'{_COCO}/oake/objects/{_BOTH}', 'python -m oadp.oake.objects', 'dp on COCO'),
-        Entry(
-            f'{_LVIS}/oake/{{globals,blocks}}',
-            f'ln -s ../../coco/oake/NAME {_LVIS}/oake/',
-            'dp on LVIS',
-        ),
-        Entry(f'{_LVIS}/oake/objects/{_BOTH}', 'python -m oadp.oake.objects', 'dp on LVIS'),
+        Entry(f'{_COCO}/oake/globals/{_BOTH}', f'{extract}.globals', 'dp'),
+        Entry(f'{_COCO}/oake/blocks/{_BOTH}', f'{extract}.blocks', 'dp'),
+        Entry(f'{_COCO}/oake/objects/{_BOTH}', f'{extract}.objects', 'dp on COCO'),
+        Entry(f'{_LVIS}/oake/{{globals,blocks}}', link, 'dp on LVIS'),
+        Entry(f'{_LVIS}/oake/objects/{_BOTH}', f'{extract}.objects', 'dp on LVIS'),
     ]
+
+
+def _pattern(name: str, start: str) -> str:
+    """Return one pattern for the files of ``BY_HAND[name]`` whose paths begin with ``start``."""
+    return _join([str(p) for p in BY_HAND[name].paths if str(p).startswith(start)])
 
 
 def _join(paths: list[str]) -> str:

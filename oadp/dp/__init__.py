@@ -28,7 +28,7 @@ def register() -> None:
     install()
     with quiet_imports():
         from oadp.dp.data import clip_features, datasets, image_reading  # noqa: F401
-        from oadp.dp.engine import runners  # noqa: F401
+        from oadp.dp.engine import hooks, runners  # noqa: F401
         from oadp.dp.models import classifiers, detectors, heads, losses, roi_heads  # noqa: F401
 
 

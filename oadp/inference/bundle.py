@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from oadp.categories import Categories, get_categories
 from oadp.utils.files import sha256
 from oadp.utils.json_text import read_json, read_text
 
@@ -77,7 +78,6 @@ def write_bundle(
     """
     from safetensors.torch import save_file
 
-    from oadp.categories import get_categories
     from oadp.inference.torch_detector import TorchDetector
     from oadp.utils.config import dump_config, to_plain
 
@@ -102,16 +102,19 @@ def write_bundle(
     if values is not None:
         _write(folder / METRICS, json.dumps(values, indent=1))
     shutil.copyfile(license_path, folder / LICENSE)
+    _write(folder / 'README.md', _card(folder, license_path, categories))
+    sums = {path: sha256(folder / path) for path in _files(folder)}
+    _write(folder / SUMS, ''.join(f'{digest}  {path}\n' for path, digest in sums.items()))
+
+
+def _card(folder: pathlib.Path, license_path: pathlib.Path, categories: Categories) -> str:
     text = license_path.read_text(encoding='utf-8', errors='replace')
-    card = _CARD.format(
+    return _CARD.format(
         license='apache-2.0' if 'Apache License' in text else 'other',
         title=folder.resolve().name,
         bases=categories.num_bases,
         novels=categories.num_novels,
     )
-    _write(folder / 'README.md', card)
-    sums = {path: sha256(folder / path) for path in _files(folder)}
-    _write(folder / SUMS, ''.join(f'{digest}  {path}\n' for path, digest in sums.items()))
 
 
 def read_bundle(folder: str | os.PathLike) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A ``Detector`` that runs in torch, with the modules that are trained and evaluated.
 
 It runs the modules of ``oadp.dp.test``, in the same order and with the config's test pipeline, so its
-detections are those that are evaluated. A vocabulary replaces only the matrices of the two classifiers.
+detections are those that are evaluated, up to rounding: on a CPU, tensors have another memory layout. A
+vocabulary replaces only the matrices of the two classifiers.
 """
 
 __all__ = ['Detector', 'TorchDetector']
@@ -89,6 +90,9 @@ class TorchDetector(Detector):
                 f'{type(model).__name__} has no classifier of text embeddings; expected the config '
                 'of a ViLD or OADP detector'
             )
+        if device.type == 'cpu':
+            # The layout that convolutions on CPUs use inside: about 1.2 times as fast (docs/detect.md).
+            model = model.to(memory_format=torch.channels_last)
         return cls(
             model.requires_grad_(False),
             plain['validator']['dataloader']['dataset']['pipeline'],

@@ -24,6 +24,7 @@ from oadp.utils.errors import describe_error, find_cause, is_user_error
 
 if TYPE_CHECKING:
     import numpy as np
+    import supervision
 
     from oadp.inference.detector import Detector
 
@@ -108,23 +109,7 @@ class Page:
         except Exception as e:  # gradio would show the message of any other error unchanged
             raise self._gradio.Error(_sentence(e, path)) from e
         seconds = time.perf_counter() - start
-        assert detections.confidence is not None
-        rows = [
-            [
-                str(name),
-                round(float(score), 3),
-                round(x1),
-                round(y1),
-                round(x2 - x1),
-                round(y2 - y1),
-            ]
-            for name, score, (x1, y1, x2, y2) in zip(
-                detections.data['class_name'],
-                detections.confidence,
-                detections.xyxy.tolist(),
-                strict=True,
-            )
-        ]
+        rows = _table_rows(detections)
         summary = f'{len(rows)} found among {len(detector.names)} names in {seconds:.2f} s'
         return drawn, summary, rows
 
@@ -138,6 +123,16 @@ class Page:
             raise ValueError(f'{len(names)} names; this page accepts at most {MAX_NAMES}')
         names = clean_names(names, self._gradio.Warning)
         return self._with_vocabulary(tuple(names))
+
+
+def _table_rows(detections: supervision.Detections) -> list[list[Any]]:
+    """Return the rows of the table, whose columns are ``COLUMNS``."""
+    assert detections.confidence is not None
+    columns = detections.data['class_name'], detections.confidence, detections.xyxy.tolist()
+    return [
+        [str(name), round(float(score), 3), round(x1), round(y1), round(x2 - x1), round(y2 - y1)]
+        for name, score, (x1, y1, x2, y2) in zip(*columns, strict=True)
+    ]
 
 
 def _sentence(error: Exception, image: str) -> str:
@@ -159,55 +154,69 @@ def build_page(detector: Detector, examples: Sequence[pathlib.Path] = ()) -> Any
     """
     gradio = import_gradio()
     page = Page(detector)
-    own = f'{len(detector.names)} classes of the config, such as {", ".join(detector.names[:3])}'
     with gradio.Blocks(
         title='OADP', analytics_enabled=False, delete_cache=(KEEP_UPLOADS, KEEP_UPLOADS)
     ) as blocks:
         gradio.Markdown(TITLE)
         with gradio.Row():
             with gradio.Column():
-                image = gradio.Image(
-                    label='Image',
-                    type='filepath',  # the uploaded file: the detector decodes it as in training
-                    image_mode=None,
-                    sources=['upload', 'clipboard'],
-                    elem_id='picture',
-                )
-                words = gradio.Textbox(
-                    label='Names',
-                    info=f'Separated by commas. Default: the {own}.',
-                    placeholder='red kite, mug',
-                    elem_id='words',
-                )
-                threshold = gradio.Slider(
-                    0, 1, value=0.3, step=0.01, label='Score threshold', elem_id='threshold'
-                )
-                button = gradio.Button('Detect', variant='primary', elem_id='detect')
+                image, words, threshold, button = _inputs(gradio, detector)
             with gradio.Column():
-                drawn = gradio.Image(
-                    label='Detections',
-                    format='jpeg',
-                    interactive=False,
-                    buttons=['download', 'fullscreen'],  # without the button that uploads it
-                    elem_id='drawn',
-                )
-                summary = gradio.Markdown(elem_id='summary')
-                table = gradio.Dataframe(headers=COLUMNS, interactive=False, elem_id='table')
+                outputs = _outputs(gradio)
         if examples:
-            novels = [
-                n for n, base in zip(detector.names, detector.is_base, strict=True) if not base
-            ]
-            trial = ', '.join((novels or detector.names)[:6])
+            trial = _example_names(detector)
             gradio.Examples([[str(path), trial] for path in examples], [image, words])
         gradio.on(
             [button.click, words.submit, threshold.release],
             page.detect,
             [image, words, threshold],
-            [drawn, summary, table],
+            outputs,
             api_name='detect',
             concurrency_limit=AT_ONCE,
         )
     return blocks.queue(max_size=MAX_WAITING)
+
+
+def _inputs(gradio: types.ModuleType, detector: Detector) -> tuple[Any, Any, Any, Any]:
+    """Return the widgets for the image, the names and the score threshold, and the button."""
+    own = f'{len(detector.names)} classes of the config, such as {", ".join(detector.names[:3])}'
+    image = gradio.Image(
+        label='Image',
+        type='filepath',  # the uploaded file: the detector decodes it as in training
+        image_mode=None,
+        sources=['upload', 'clipboard'],
+        elem_id='image',
+    )
+    words = gradio.Textbox(
+        label='Names',
+        info=f'Separated by commas. Default: the {own}.',
+        placeholder='red kite, mug',
+        elem_id='words',
+    )
+    threshold = gradio.Slider(
+        0, 1, value=0.3, step=0.01, label='Score threshold', elem_id='threshold'
+    )
+    button = gradio.Button('Detect', variant='primary', elem_id='detect')
+    return image, words, threshold, button
+
+
+def _outputs(gradio: types.ModuleType) -> list[Any]:
+    """Return the widgets for the drawing, the summary and the table."""
+    drawn = gradio.Image(
+        label='Detections',
+        format='jpeg',
+        interactive=False,
+        buttons=['download', 'fullscreen'],  # without the button that uploads it
+        elem_id='drawn',
+    )
+    summary = gradio.Markdown(elem_id='summary')
+    return [drawn, summary, gradio.Dataframe(headers=COLUMNS, interactive=False, elem_id='table')]
+
+
+def _example_names(detector: Detector) -> str:
+    pairs = zip(detector.names, detector.is_base, strict=True)
+    novels = [name for name, is_base in pairs if not is_base]
+    return ', '.join((novels or list(detector.names))[:6])
 
 
 def launch(blocks: Any, host: str, port: int, **kwargs: Any) -> None:

@@ -68,37 +68,9 @@ def read(
         A chunk, or a failure in place of the remaining chunks of an image.
     """
     num_workers = max(1, min(num_workers, len(images)))
-    results: queue.Queue = queue.Queue(maxsize=2 * num_workers)
-    todo = iter(images)
-    lock, stop = threading.Lock(), threading.Event()
-
-    def put(item: Chunk | Failure | None) -> None:
-        while not stop.is_set():
-            try:
-                return results.put(item, timeout=_POLL)
-            except queue.Full:
-                continue
-        raise _Stopped
-
-    def take() -> ImageInfo | None:
-        with lock:
-            return next(todo, None)
-
-    def work() -> None:
-        try:
-            while (image := take()) is not None:
-                try:
-                    for chunk in _chunks(image, task, chunk_size):
-                        put(chunk)
-                except _Stopped:
-                    raise
-                except Exception as e:  # whatever is wrong with an image, the others are done
-                    put(Failure(image, e))
-            put(None)
-        except _Stopped:
-            pass
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(num_workers)]
+    results = _Queue(maxsize=2 * num_workers)
+    worker = _Worker(images, task, chunk_size, results)
+    threads = [threading.Thread(target=worker.run, daemon=True) for _ in range(num_workers)]
     for thread in threads:
         thread.start()
     try:
@@ -110,9 +82,65 @@ def read(
             else:
                 yield item
     finally:
-        stop.set()
+        results.stop()
         for thread in threads:
             thread.join()
+
+
+class _Queue:
+    """A queue of limited size whose producers end when the consumer stops; None ends a producer."""
+
+    def __init__(self, maxsize: int) -> None:
+        self._items: queue.Queue[Chunk | Failure | None] = queue.Queue(maxsize)
+        self._stop = threading.Event()
+
+    def put(self, item: Chunk | Failure | None) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._items.put(item, timeout=_POLL)
+            except queue.Full:
+                continue
+        raise _Stopped
+
+    def get(self) -> Chunk | Failure | None:
+        return self._items.get()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+
+class _Worker:
+    """What the threads share: each takes the next image and puts its chunks in the queue."""
+
+    def __init__(
+        self, images: Sequence[ImageInfo], task: Task, chunk_size: int, results: _Queue
+    ) -> None:
+        self._todo = iter(images)
+        self._lock = threading.Lock()
+        self._task = task
+        self._chunk_size = chunk_size
+        self._results = results
+
+    def run(self) -> None:
+        try:
+            while (image := self._take()) is not None:
+                self._read(image)
+            self._results.put(None)
+        except _Stopped:
+            pass
+
+    def _take(self) -> ImageInfo | None:
+        with self._lock:
+            return next(self._todo, None)
+
+    def _read(self, image: ImageInfo) -> None:
+        try:
+            for chunk in _chunks(image, self._task, self._chunk_size):
+                self._results.put(chunk)
+        except _Stopped:
+            raise
+        except Exception as e:  # an error in one image does not affect the others
+            self._results.put(Failure(image, e))
 
 
 def _chunks(image: ImageInfo, task: Task, chunk_size: int) -> Iterator[Chunk]:

@@ -200,12 +200,17 @@ def parse_override(text: str) -> tuple[str, Any]:
         ) from None
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the positional argument ``config`` and the option ``--override``, common to all commands."""
+def add_config_arguments(parser: argparse.ArgumentParser, example: str = 'oadp_ov_coco') -> None:
+    """Add the positional argument ``config`` and the option ``--override``, common to all commands.
+
+    Args:
+        parser: the parser of a command.
+        example: name of a shipped config that the command reads, for its help.
+    """
     parser.add_argument(
         'config',
         type=pathlib.Path,
-        help='a Python config, or the name of one of those in configs/, such as oadp_ov_coco',
+        help=f'a Python config, or the name of one of those in configs/, such as {example}',
     )
     parser.add_argument(
         '--override',

@@ -46,23 +46,23 @@ def test_without_detections(masks: bool):
     assert np.array_equal(draw(image, detections), image)
 
 
-def pixel(picture: np.ndarray, x: int, y: int) -> tuple[int, ...]:
-    return tuple(int(v) for v in picture[y, x])
+def pixel(drawing: np.ndarray, x: int, y: int) -> tuple[int, ...]:
+    return tuple(int(v) for v in drawing[y, x])
 
 
 def test_base_and_novel_have_different_colors():
     image = np.zeros((480, 640, 3), np.uint8)
-    picture = draw(image, to_detections(result(), CATEGORIES))
-    assert picture.shape == image.shape and not image.any()
-    assert pixel(picture, 35, 160) == BASE_COLOR.as_rgb()
-    assert pixel(picture, 350, 300) == NOVEL_COLOR.as_rgb()
-    assert pixel(picture, 350, 250) == (0, 0, 0)
+    drawing = draw(image, to_detections(result(), CATEGORIES))
+    assert drawing.shape == image.shape and not image.any()
+    assert pixel(drawing, 35, 160) == BASE_COLOR.as_rgb()
+    assert pixel(drawing, 350, 300) == NOVEL_COLOR.as_rgb()
+    assert pixel(drawing, 350, 250) == (0, 0, 0)
 
 
 def test_masks_are_drawn():
     image = np.zeros((480, 640, 3), np.uint8)
-    picture = draw(image, to_detections(result(masks=True), CATEGORIES))
-    assert pixel(picture, 350, 250) != (0, 0, 0) and pixel(picture, 500, 400) == (0, 0, 0)
+    drawing = draw(image, to_detections(result(masks=True), CATEGORIES))
+    assert pixel(drawing, 350, 250) != (0, 0, 0) and pixel(drawing, 500, 400) == (0, 0, 0)
 
 
 @pytest.mark.parametrize('masks', [False, True])
@@ -71,19 +71,19 @@ def test_small_images_are_enlarged(masks: bool):
     mask = np.zeros((120, 160), bool)
     mask[40:80, 40:80] = True
     one = (boxes, [[mask], [], []]) if masks else boxes
-    picture = draw(np.zeros((120, 160, 3), np.uint8), to_detections(one, CATEGORIES))
-    assert picture.shape == (480, 640, 3)
-    assert pixel(picture, 240, 320) == BASE_COLOR.as_rgb()  # the lower edge, four times as far
+    drawing = draw(np.zeros((120, 160, 3), np.uint8), to_detections(one, CATEGORIES))
+    assert drawing.shape == (480, 640, 3)
+    assert pixel(drawing, 240, 320) == BASE_COLOR.as_rgb()  # the lower edge, four times as far
 
 
 @pytest.mark.parametrize('x, y', [(0, 0), (620, 0), (620, 460), (-20, 470)])
 def test_labels_at_the_edges_are_not_clipped(x: int, y: int):
     boxes = [np.array([[x, y, x + 25, y + 25, 0.9]], np.float32), *[np.zeros((0, 5))] * 2]
-    picture = draw(np.zeros((480, 640, 3), np.uint8), to_detections(boxes, CATEGORIES))
+    drawing = draw(np.zeros((480, 640, 3), np.uint8), to_detections(boxes, CATEGORIES))
     inner = [np.array([[300, 200, 325, 225, 0.9]], np.float32), *[np.zeros((0, 5))] * 2]
     whole = draw(np.zeros((480, 640, 3), np.uint8), to_detections(inner, CATEGORIES))
     # The text is white, the rest blue. Of a label that is cut off, a part would be missing.
-    white = [(p > 100).all(axis=2).sum() for p in (picture, whole)]
+    white = [(p > 100).all(axis=2).sum() for p in (drawing, whole)]
     assert white[0] == white[1] > 50
 
 

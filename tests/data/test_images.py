@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from image_kinds import NEARLY, READABLE, RGB, UNREADABLE, png_header
+from image_files import NEARLY, READABLE, RGB, UNREADABLE, png_header
 
 from oadp.data.images import decode_image, find_images, read_image, read_pil_image, to_array
 

@@ -36,7 +36,7 @@ def test_files_of_the_readme() -> None:
     assert not [p for p in paths if '{' in p or '}' in p]
 
 
-def test_files_of_the_golden_data(world: pathlib.Path) -> None:
+def test_files_of_the_golden_data(golden_workdir: pathlib.Path) -> None:
     there = {str(p) for e in required_files() for p in e.paths if state_of([p])[0]}
     assert {'data/coco/train2017', 'data/coco/annotations/instances_val2017.json'} <= there
 

@@ -5,7 +5,7 @@ import pathlib
 import shutil
 
 import pytest
-from training_world import ROOT, make_world, thin_config
+from training_dataset import ROOT, make_training_dataset, thin_config
 
 from oadp.compat import load_tensors
 from oadp.dp import test, train
@@ -34,7 +34,7 @@ FEATURES = dict(objects='loss_clip_objects', blocks='loss_block', globals='loss_
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('ablations')
-    make_world(root)
+    make_training_dataset(root)
     return root
 
 
@@ -77,7 +77,7 @@ def test_ablation(folder: pathlib.Path, name: str, monkeypatch: pytest.MonkeyPat
 
 def test_released_lvis(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     """It trains without image features; its checkpoint can be tested with the other config, too."""
-    make_world(tmp_path, lvis=True)
+    make_training_dataset(tmp_path, lvis=True)
     monkeypatch.chdir(tmp_path)
     shutil.rmtree('oake/globals')
     config = thin_config(tmp_path, ROOT / 'configs/dp/oadp_ov_lvis_released.py')

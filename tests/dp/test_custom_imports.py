@@ -4,7 +4,7 @@ import pathlib
 import sys
 
 import pytest
-from training_world import make_world
+from training_dataset import make_training_dataset
 
 from oadp.compat import load_tensors
 from oadp.dp import mmdet_config, mmdet_tool, train
@@ -55,7 +55,7 @@ class SubclassedRunner(ResumableIterBasedRunner):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A configuration that uses everything in the module, and all dataset wrappers."""
     root = tmp_path_factory.mktemp('custom')
-    make_world(root)
+    make_training_dataset(root)
     (root / f'{MODULE}.py').write_text(SOURCE)
     config = load_config(root / 'ov_coco.py')
     config.custom_imports = dict(imports=[MODULE], allow_failed_imports=False)

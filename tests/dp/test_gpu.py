@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from training_world import ROOT, make_world
+from training_dataset import ROOT, make_training_dataset
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 
@@ -43,7 +43,7 @@ def train(
 
 @pytest.mark.parametrize('launcher', [PYTHON, TORCHRUN], ids=['python', 'torchrun'])
 def test_half_precision_and_resuming(tmp_path: pathlib.Path, launcher: list[str]) -> None:
-    make_world(tmp_path)
+    make_training_dataset(tmp_path)
     cpu = train(PYTHON, tmp_path, 'cpu', devices='')
     gpu = train(launcher, tmp_path, 'gpu')
     again = train(launcher, tmp_path, 'again', '.trainer.resume_from::work_dirs/gpu/iter_2.pth')

@@ -5,7 +5,7 @@ from typing import Any
 
 import mmcv
 import pytest
-from training_world import ROOT
+from training_dataset import ROOT
 
 from oadp.dp import mmdet_config
 from oadp.dp.mmdet_config import to_mmdet_config

@@ -14,7 +14,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from training_world import make_world
+from training_dataset import make_training_dataset
 
 from oadp.dp import build_detector, mmdet_config, mmdet_tool, test, train
 from oadp.utils.config import load_config
@@ -37,8 +37,8 @@ SAME_DATA = [
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('mmdet')
-    make_world(root)
-    make_world(root, lvis=True)
+    make_training_dataset(root)
+    make_training_dataset(root, lvis=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         torch.manual_seed(1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmdet.models import DETECTORS
 from mmdet.models.roi_heads import CascadeRoIHead
-from training_world import ROOT, make_world, thin_config
+from training_dataset import ROOT, make_training_dataset, thin_config
 
 from oadp import Detector
 from oadp.dp import build_detector, test, train
@@ -87,7 +87,7 @@ def thin(root: pathlib.Path, name: str) -> Any:
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('others')
-    make_world(root)
+    make_training_dataset(root)
     for name in SHRINK:
         dump_config(thin(root, name), root / f'{name}.py')
     return root

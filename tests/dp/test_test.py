@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from training_world import BASES, DIM, NOVELS, ROOT, make_world
+from training_dataset import BASES, DIM, NOVELS, ROOT, make_training_dataset
 
 from oadp.categories import Categories
 from oadp.dp import build_detector, test
@@ -25,8 +25,8 @@ CHECKPOINT = 'work_dirs/run/latest.pth'
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder with a small dataset and a checkpoint with random weights."""
     root = tmp_path_factory.mktemp('test')
-    make_world(root)
-    make_world(root, lvis=True)
+    make_training_dataset(root)
+    make_training_dataset(root, lvis=True)
     for config, path in (('ov_coco.py', CHECKPOINT), ('ov_lvis.py', 'masks/epoch_1.pth')):
         torch.manual_seed(0)
         detector = build_detector(load_config(root / config))

@@ -6,19 +6,18 @@ import sys
 
 import pytest
 import torch
-from training_world import BASES, CATEGORY_IDS, NOVELS, ROOT, make_world, write_json
+from training_dataset import BASES, CATEGORY_IDS, NOVELS, ROOT, make_training_dataset, write_json
 
 from oadp.compat import load_tensors
 from oadp.dp import train
 from oadp.utils.config import load_config, to_plain
-from oadp.utils.runtime import ProcessInfo
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('train')
-    make_world(root)
-    make_world(root, lvis=True)
+    make_training_dataset(root)
+    make_training_dataset(root, lvis=True)
     return root
 
 
@@ -138,33 +137,6 @@ def test_dry_run_without_the_weights_of_the_backbone(here, monkeypatch):
     assert (here / 'work_dirs/dry_run/bare/latest.pth').exists()
 
 
-@pytest.mark.parametrize(
-    ('override', 'message'),
-    [
-        ('.trainer.seed:None', 'expected an integer'),
-        ('.trainer.runner.type::MyRunner', 'choose from'),
-        ('.trainer.workflow:[("train",1),("val",1)]', "expected 'train' only"),
-        ('.trainer.dataloader.dataset.ann_file::no.json', 'oadp.build_annotations'),
-        ('.trainer.dataloader.samples_per_gpu:0', 'samples_per_gpu is 0; expected .* at least 1'),
-        ('.trainer.dataloader.samples_per_gpu:2.5', 'samples_per_gpu is 2.5; expected an integer'),
-        ('.trainer.dataloader.workers_per_gpu:-1', 'workers_per_gpu is -1; .* at least 0'),
-        ('.trainer.runner.max_iters:0', 'max_iters is 0'),
-        ('.trainer.checkpoint_config.interval:0', 'checkpoint_config.interval is 0'),
-        ('.trainer.evaluation.interval:-2', 'evaluation.interval is -2'),
-        ('.trainer.log_config.interval:0', 'log_config.interval is 0'),
-    ],
-)
-def test_invalid_settings(here, override: str, message: str):
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        train.main(['x', 'ov_coco.py', '--override', override])
-
-
-def test_all_invalid_counts_are_listed(here):
-    overrides = ['.trainer.dataloader.samples_per_gpu:0', '.trainer.runner.max_iters:True']
-    with pytest.raises(ValueError, match='samples_per_gpu is 0.*; runner.max_iters is True'):
-        train.main(['x', 'ov_coco.py', '--override', *overrides])
-
-
 def test_non_finite_loss_stops_the_training(here, monkeypatch):
     """The loss of the third step is NaN; the newest checkpoint is that of the second step."""
     from oadp.dp.models.detectors import OADP
@@ -197,45 +169,6 @@ def test_non_finite_weights_are_not_loaded(whole_run: pathlib.Path, here):
     for key in ('load_from', 'resume_from'):
         with pytest.raises(ValueError, match=rf'inf\.pth: NaN or infinity in {name}'):
             train.main(['inf', 'ov_coco.py', '--override', f'.trainer.{key}::inf.pth'])
-
-
-@pytest.mark.parametrize(
-    ('processes', 'override', 'expected'),
-    [(1, {}, 0.0025), (8, {}, 0.02), (4, {'enable': False}, 0.02)],
-)
-def test_learning_rate_scales_with_the_images_per_step(
-    folder: pathlib.Path, processes: int, override: dict, expected: float
-):
-    import logging
-
-    from oadp.dp.engine.run import _scaled_optimizer
-
-    trainer = load_config(folder / 'ov_coco.py').trainer
-    trainer.auto_scale_lr.update(override)
-    world = ProcessInfo(rank=0, local_rank=0, size=processes, device=torch.device('cpu'))
-    optimizer = _scaled_optimizer(trainer, world, logging.getLogger('silent'))
-    assert optimizer['lr'] == pytest.approx(expected)
-    assert trainer.optimizer.lr == 0.02
-
-
-@pytest.mark.filterwarnings('ignore:torch.cuda.amp.GradScaler is enabled:UserWarning')
-@pytest.mark.parametrize(
-    ('fp16', 'expected'),
-    [(True, True), (dict(), True), (dict(loss_scale=64.0), True), (False, False)],
-)
-def test_half_precision_setting(here, monkeypatch, fp16, expected: bool):
-    """The setting takes effect on a GPU, which is simulated."""
-    from oadp.dp.engine import run as training
-    from oadp.utils import runtime
-
-    config = load_config('ov_coco.py', {'.trainer.fp16': fp16, '.trainer.evaluation': None})
-    monkeypatch.setattr(torch.nn.Module, 'to', lambda self, *_, **__: self)
-    wrap = training.MMDataParallel
-    monkeypatch.setattr(training, 'MMDataParallel', lambda model, **_: wrap(model))
-    world = ProcessInfo(rank=0, local_rank=0, size=1, device=torch.device('cuda', 0))
-    run = training.prepare(config, here / 'work_dirs/half', world, runtime.get_logger())
-    names = [type(hook).__name__ for hook in run.runner.hooks]
-    assert ('Fp16OptimizerHook' in names) == expected != ('OptimizerHook' in names)
 
 
 def test_validation_images_for_lvis(here, monkeypatch: pytest.MonkeyPatch):

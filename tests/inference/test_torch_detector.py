@@ -16,7 +16,7 @@ from oadp.data.images import read_image
 from oadp.inference.text_embedder import TextEmbedder
 
 NAMES = ('oadp_ov_coco', 'vild_ov_coco', 'oadp_ov_lvis')
-PICTURE = 'data/coco/val2017/000000440669.jpg'
+IMAGE = 'data/coco/val2017/000000440669.jpg'
 
 
 def load(name: str) -> Detector:
@@ -71,8 +71,8 @@ def test_equals_the_model_that_is_evaluated(thin, name):
     detector = load(name)
     if name == 'oadp_ov_lvis':  # masks of 300 boxes take their time
         detector._view.model.roi_head.test_cfg.max_per_img = 40
-    found = detector(PICTURE)
-    img, meta = detector._prepare(read_image(PICTURE))
+    found = detector(IMAGE)
+    img, meta = detector._prepare(read_image(IMAGE))
     with torch.no_grad():
         [result] = detector._view.model(
             return_loss=False, rescale=True, img=[img], img_metas=[[meta]]
@@ -86,12 +86,31 @@ def test_equals_the_model_that_is_evaluated(thin, name):
 
 
 @pytest.mark.parametrize('name', NAMES)
+def test_memory_layout_changes_only_the_rounding(thin, name):
+    """The detections are those of the layout in which models are evaluated, unless scores are tied."""
+    detector = load(name)
+    model = detector._view.model
+    assert model.backbone.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    found = detector(IMAGE, max_detections=40)
+    model.to(memory_format=torch.contiguous_format)
+    expected = detector(IMAGE, max_detections=40)
+    assert len(found) == len(expected) == 40
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-5)
+    same = (
+        (np.abs(found.xyxy[:, None] - expected.xyxy[None]).max(-1) < 1e-2)
+        & (np.abs(found.confidence[:, None] - expected.confidence[None]) < 1e-5)
+        & (found.class_id[:, None] == expected.class_id[None])
+    )
+    assert same.any(0)[:39].all()
+
+
+@pytest.mark.parametrize('name', NAMES)
 def test_own_classes_as_a_vocabulary_change_nothing(thin, name, monkeypatch):
     monkeypatch.setattr(TextEmbedder, '__call__', None)  # The prompt files know all names.
     detector = load(name)
 
     def detect(names=None):
-        return detector.with_vocabulary(names)(PICTURE, max_detections=40)
+        return detector.with_vocabulary(names)(IMAGE, max_detections=40)
 
     own = detect()
     assert len(own) == 40 and same(detect(detector.names), own)
@@ -99,16 +118,16 @@ def test_own_classes_as_a_vocabulary_change_nothing(thin, name, monkeypatch):
 
 
 def test_set_vocabulary_and_back(detector):
-    own = detector(PICTURE)
+    own = detector(IMAGE)
     detector.set_vocabulary(['cat', 'dog'])
-    assert detector.names == ('cat', 'dog') and not same(detector(PICTURE), own)
+    assert detector.names == ('cat', 'dog') and not same(detector(IMAGE), own)
     detector.set_vocabulary(None)
-    assert len(detector.names) == 65 and same(detector(PICTURE), own)
+    assert len(detector.names) == 65 and same(detector(IMAGE), own)
 
 
 def test_order_of_names_does_not_matter(detector):
-    own = detector(PICTURE, max_detections=50)
-    turned = detector.with_vocabulary(detector.names[::-1])(PICTURE, max_detections=50)
+    own = detector(IMAGE, max_detections=50)
+    turned = detector.with_vocabulary(detector.names[::-1])(IMAGE, max_detections=50)
     assert np.array_equal(turned.data['class_name'], own.data['class_name'])
     assert np.array_equal(turned.class_id, 64 - own.class_id)
     np.testing.assert_allclose(turned.confidence, own.confidence, rtol=1e-4)
@@ -132,7 +151,7 @@ def test_new_names_are_novel(detector):
     row = vild['embeddings'][vild['names'].index('mug')]
     assert torch.equal(box._embeddings[4], row)
     torch.testing.assert_close(learned_row, row / row.norm(), atol=1e-5, rtol=0)
-    found = words(PICTURE)
+    found = words(IMAGE)
     assert set(found.data['class_name']) <= set(words.names)
     assert (found.data['is_base'] == words.is_base[found.class_id]).all()
 
@@ -155,10 +174,10 @@ def test_only_the_matrices_differ(detector):
 
 def test_vocabularies_of_threads_are_independent(detector):
     vocabularies = [('red kite', 'mug'), ('cat', 'dog', 'person'), detector.names, ('bear',)]
-    alone = [detector.with_vocabulary(v)(PICTURE) for v in vocabularies]
+    alone = [detector.with_vocabulary(v)(IMAGE) for v in vocabularies]
 
     def work(i: int):
-        return detector.with_vocabulary(vocabularies[i % 4])(PICTURE)
+        return detector.with_vocabulary(vocabularies[i % 4])(IMAGE)
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for i, found in enumerate(pool.map(work, range(8))):
@@ -166,24 +185,24 @@ def test_vocabularies_of_threads_are_independent(detector):
 
 
 def test_threshold_and_number_cut_the_list(detector):
-    everything = detector(PICTURE)
+    everything = detector(IMAGE)
     threshold = float(everything.confidence[40])
-    assert same(detector(PICTURE, threshold), everything[everything.confidence > threshold])
-    assert same(detector(PICTURE, max_detections=7), everything[:7])
-    assert same(detector(PICTURE, max_detections=10**6), everything)
-    assert len(detector(PICTURE, 1.0)) == 0
+    assert same(detector(IMAGE, threshold), everything[everything.confidence > threshold])
+    assert same(detector(IMAGE, max_detections=7), everything[:7])
+    assert same(detector(IMAGE, max_detections=10**6), everything)
+    assert len(detector(IMAGE, 1.0)) == 0
 
 
 def test_no_detections(thin):
-    found = load('oadp_ov_lvis')(PICTURE, 1.0)
-    image = read_image(PICTURE)
+    found = load('oadp_ov_lvis')(IMAGE, 1.0)
+    image = read_image(IMAGE)
     assert found.xyxy.shape == (0, 4) and found.mask.shape == (0, *image.shape[:2])
     assert found.data['class_name'].shape == (0,)
 
 
 def test_path_array_and_pil_image_are_equivalent(detector, tmp_path):
-    image = read_image(PICTURE)
-    own = detector(PICTURE)
+    image = read_image(IMAGE)
+    own = detector(IMAGE)
     assert same(detector(image), own)
     assert same(detector(PIL.Image.fromarray(image)), own)
     assert not same(detector(image[..., ::-1].copy()), own), 'the order of the colours matters'

@@ -1,54 +1,18 @@
-"""Weights, prompts, features, archives, pickles and bundles that are broken, forged or of something else."""
+"""Features, archives, pickles, ONNX files and bundles that are broken, forged or of another kind."""
 
 __all__ = ['CASES']
 
 import io
-import os
 import pathlib
-import pickle
 import shutil
-import struct
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from malformed.harness import CODE_RAN, Case, Fails, Passes
-from malformed.making import both, cut, edit_torch, nothing, put
-
-NAN = float('nan')
-
-
-class _Code:
-    """Its pickle runs a command when it is loaded."""
-
-    def __reduce__(self) -> tuple[Any, tuple]:
-        return os.system, (f'touch {CODE_RAN}',)
-
-
-def _pickled(value: Any, protocol: int = 2) -> bytes:
-    return pickle.dumps(value, protocol)
-
-
-def _torch_with_code() -> bytes:
-    file = io.BytesIO()
-    torch.save({'state_dict': {'a': torch.ones(1)}, 'meta': _Code()}, file)
-    return file.getvalue()
-
-
-def _saved(value: Any) -> bytes:
-    file = io.BytesIO()
-    torch.save(value, file)
-    return file.getvalue()
-
-
-def _zip(**entries: bytes) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as z:
-        for name, data in entries.items():
-            z.writestr(name.replace('__', '/').replace('_DOT_', '.'), data)
-    return file.getvalue()
+from malformed.harness import Case, Fails
+from malformed.making import NAN, Code, both, cut, edit_torch, nothing, pickled, put, zip_bytes
 
 
 def _bomb() -> bytes:
@@ -62,119 +26,6 @@ def _bomb() -> bytes:
             for _ in range(64):
                 f.write(bytes(1 << 20))
     return file.getvalue()
-
-
-def _poison(data: dict[str, Any]) -> None:
-    state = data['state_dict']
-    key = next(k for k in state if k.endswith('rpn_conv.weight'))
-    state[key].view(-1)[0] = NAN
-
-
-def _reshape(data: dict[str, Any]) -> None:
-    key = next(k for k in data['state_dict'] if k.endswith('rpn_conv.weight'))
-    data['state_dict'][key] = data['state_dict'][key][:3]
-
-
-WEIGHTS: list[tuple[str, Callable, str]] = [
-    ('NaN', edit_torch('w.pth', _poison), 'w.pth: NaN or infinity in .*rpn_conv.weight'),
-    ('other shapes', edit_torch('w.pth', _reshape), r'w.pth: not a checkpoint of this config.*rpn_conv'),
-    ('a key missing', edit_torch('w.pth', lambda d: d['state_dict'].pop('neck.fpn_convs.0.conv.weight') is None or None), 'w.pth.*keys missing.*neck'),
-    ('none of its keys', put('w.pth', _saved({'state_dict': {'x': torch.ones(1)}})), 'w.pth: the model has none of its keys'),
-    ('a list', put('w.pth', _saved([1])), 'w.pth: expected a state dict'),
-    ('numbers in place of tensors', put('w.pth', _saved({'state_dict': {'x': 1}})), 'w.pth: expected a state dict'),
-    ('cut off', cut('w.pth', 0.5), 'w.pth'),
-    ('empty', put('w.pth', b''), 'w.pth'),
-    ('text', put('w.pth', 'version https://git-lfs.github.com/spec/v1\n'), 'w.pth'),
-    ('zip of nothing', put('w.pth', _zip()), 'w.pth'),
-    ('zip of something else', put('w.pth', _zip(readme=b'x')), 'w.pth'),
-    ('code in a pickle', put('w.pth', _torch_with_code()), 'w.pth'),
-    ('code in a plain pickle', put('w.pth', _pickled({'state_dict': _Code()})), 'w.pth'),
-    ('a folder', lambda: (pathlib.Path('w.pth').unlink(), pathlib.Path('w.pth').mkdir()), 'w.pth'),
-    ('missing', lambda: pathlib.Path('w.pth').unlink(), 'w.pth'),
-    ('a CLIP archive', lambda: (pathlib.Path('w.pth').unlink(), shutil.copy('clip.pt', 'w.pth')), 'w.pth'),
-]  # fmt: skip
-
-
-def _weights() -> list[Case]:
-    cases = []
-    for name, make, pattern in WEIGHTS:
-        cases.append(
-            Case(
-                f'checkpoint: {name}: dp.test',
-                make,
-                'dp.test',
-                ['ov_coco.py', 'w.pth', '--out', 'out.pkl'],
-                Fails(pattern),
-            )
-        )
-    for name, make, pattern in WEIGHTS:
-        if name in ('NaN', 'code in a pickle', 'cut off', 'a list'):
-            options = ['t', 'ov_coco.py', '--override']
-            cases += [
-                Case(f'checkpoint: {name}: detect', make, 'detect', ['ov_coco.py', 'w.pth', 'images/val', '--output', 'out'], Fails(pattern)),
-                Case(f'checkpoint: {name}: load_from', make, 'dp.train', [*options, '.trainer.load_from::w.pth'], Fails(pattern)),
-                Case(f'checkpoint: {name}: resume_from', make, 'dp.train', [*options, '.trainer.resume_from::w.pth'], Fails('w.pth')),
-                Case(f'checkpoint: {name}: proposals', make, 'proposals',
-                     ['ov_coco.py', 'w.pth', '--annotations', 'val.json', '--out', 'p.pkl'], Fails(pattern)),
-                Case(f'checkpoint: {name}: bundle', make, 'bundle', ['ov_coco.py', 'w.pth', 'new'],
-                     Fails(pattern, check=lambda: not pathlib.Path('new/SHA256SUMS').exists())),
-            ]  # fmt: skip
-    bad = put('s.safetensors', struct.pack('<Q', 1 << 40) + b'{}')
-    cases += [
-        Case('checkpoint: forged safetensors: dp.test', bad, 'dp.test', ['ov_coco.py', 's.safetensors'], Fails('s.safetensors')),
-        Case('checkpoint: forged safetensors: bundle', bad, 'bundle', ['ov_coco.py', 's.safetensors', 'new'], Fails('s.safetensors')),
-        Case('checkpoint: NaN: probe', edit_torch('w.pth', _poison), 'probe', ['ov_coco.py', 'w.pth'], Fails('w.pth: NaN')),
-        Case('checkpoint: of a detector with masks: dp.test', nothing, 'dp.test', ['ov_coco.py', 'm.pth'], Passes('m.pth: 6 keys unexpected.*mask_head')),
-    ]  # fmt: skip
-    return cases
-
-
-def _prompts(change: Callable[[dict], Any]) -> Callable[[], None]:
-    return edit_torch('prompts.pth', change)
-
-
-PROMPTS: list[tuple[str, Callable, str]] = [
-    ('NaN', _prompts(lambda d: d['embeddings'].fill_(NAN) is None or None), 'prompts.pth.*(NaN|finite)'),
-    ('a name missing', _prompts(lambda d: d | {'names': ['bat', *d['names'][1:]]}), "prompts.pth.*cat"),
-    ('a name twice', _prompts(lambda d: d | {'names': ['dog', *d['names'][1:]]}), 'prompts.pth.*cat'),
-    ('fewer rows than names', _prompts(lambda d: d | {'embeddings': d['embeddings'][:3]}), 'prompts.pth'),
-    ('one dimension', _prompts(lambda d: d | {'embeddings': d['embeddings'][0]}), 'prompts.pth'),
-    ('numbers as names', _prompts(lambda d: d | {'names': [1, 2, 3, 4, 5]}), 'prompts.pth'),
-    ('no names', _prompts(lambda d: {'embeddings': d['embeddings']}), 'prompts.pth.*names'),
-    ('a tensor', _prompts(lambda d: d['embeddings']), 'prompts.pth'),
-    ('text', put('prompts.pth', 'cat'), 'prompts.pth'),
-    ('cut off', cut('prompts.pth', 0.6), 'prompts.pth'),
-    ('code in a pickle', put('prompts.pth', _torch_with_code()), 'prompts.pth'),
-    ('missing', lambda: pathlib.Path('prompts.pth').unlink(), 'prompts.pth'),
-]  # fmt: skip
-
-
-def _prompt_cases() -> list[Case]:
-    cases = []
-    for name, make, pattern in PROMPTS:
-        cases.append(
-            Case(
-                f'prompts: {name}: dp.test',
-                make,
-                'dp.test',
-                ['ov_coco.py', 'w.pth'],
-                Fails(pattern),
-            )
-        )
-        if name in ('NaN', 'a name missing', 'code in a pickle'):
-            cases.append(
-                Case(f'prompts: {name}: probe', make, 'probe', ['ov_coco.py'], Fails(pattern))
-            )
-    detpro = ['--source', 'd.pth', '--out', 'prompts.out.pth']
-    cases += [
-        Case('prompts: DetPro of another shape', put('d.pth', _saved(torch.ones(3, 4))), 'prompts.detpro', detpro, Fails('d.pth.*1203')),
-        Case('prompts: DetPro with NaN', put('d.pth', _saved(torch.full((1203, 4), NAN))), 'prompts.detpro', detpro, Fails('NaN|finite')),
-        Case('prompts: DetPro with code', put('d.pth', _pickled(_Code())), 'prompts.detpro', detpro, Fails('d.pth')),
-        Case('prompts: DetPro is text', put('d.pth', 'x'), 'prompts.detpro', detpro, Fails('d.pth')),
-        Case('prompts: out is a folder', lambda: pathlib.Path('o').mkdir(), 'prompts.vild',
-             ['--categories', 'categories.json', '--clip', 'clip.pt', '--out', 'o'], Fails(r'\bo\b')),
-    ]  # fmt: skip
-    return cases
 
 
 FEATURE = 'oake/globals/train/000000000003.pth'
@@ -193,7 +44,7 @@ FEATURES: list[tuple[str, Callable, str]] = [
     ('text', put(FEATURE, 'x'), FEATURE),
     ('cut off', cut(FEATURE, 0.5), FEATURE),
     ('empty', put(FEATURE, b''), FEATURE),
-    ('code in a pickle', put(FEATURE, _pickled(_Code())), FEATURE),
+    ('code in a pickle', put(FEATURE, pickled(Code())), FEATURE),
     ('missing', lambda: pathlib.Path(FEATURE).unlink(), FEATURE),
     ('blocks: NaN in a box', _record(BLOCK, lambda d: d['bboxes'].fill_(NAN) is None or None), f'{BLOCK}.*(NaN|finite)'),
     ('blocks: fewer boxes', _record(BLOCK, lambda d: d | {'bboxes': d['bboxes'][:1]}), BLOCK),
@@ -270,8 +121,8 @@ ARCHIVES: list[tuple[str, Callable]] = [
     ('cut off', cut('clip.pt', 0.5)),
     ('text', put('clip.pt', 'x')),
     ('empty', put('clip.pt', b'')),
-    ('zip of nothing', put('clip.pt', _zip())),
-    ('code in its pickle', _archive_pickle(_pickled(_Code()))),
+    ('zip of nothing', put('clip.pt', zip_bytes())),
+    ('code in its pickle', _archive_pickle(pickled(Code()))),
     ('a class with a state of its own', _archive_pickle(b'\x80\x02c__torch__\nM\n)\x81K\x01b.')),
     ('a forged memo', _archive_pickle(b'\x80\x02Nr\xff\xff\xff\x7f.')),
     ('a number', _archive_pickle(b'\x80\x02K\x01.')),
@@ -279,7 +130,7 @@ ARCHIVES: list[tuple[str, Callable]] = [
     ('a storage missing', _rewritten_archive(lambda n, old: None if n.endswith('data/0') else old)),
     ('a zip bomb', put('clip.pt', _bomb())),
     ('a checkpoint of a detector', lambda: (pathlib.Path('clip.pt').unlink(), shutil.copy('w.pth', 'clip.pt'))),
-    ('code in a plain pickle', put('clip.pt', _pickled(_Code()))),
+    ('code in a plain pickle', put('clip.pt', pickled(Code()))),
     ('missing', lambda: pathlib.Path('clip.pt').unlink()),
 ]  # fmt: skip
 
@@ -321,13 +172,13 @@ FORGED: list[tuple[str, bytes]] = [
     ('a shape beyond its data', _forged(b'f4', 1 << 30, b'A' * 4)),
     ('a negative shape', _forged(b'f4', -1, b'A' * 4)),
     ('structures', _forged(b'V8', 1, b'A' * 8)),
-    ('code', _pickled([_Code()])),
+    ('code', pickled([Code()])),
     ('a long string that is cut off', b'\x80\x04\x8e' + (1 << 40).to_bytes(8, 'little')),
     ('2^31 memo entries', b'\x80\x02]r\xff\xff\xff\x7f.'),
     ('4 GiB of zeros', b'\x80\x02]c__builtin__\nbytearray\n\x8a\x05\x00\x00\x00\x00\x01\x85Ra.'),
     ('text', b'no pickle'),
     ('empty', b''),
-    ('Python objects', _pickled([np.array([None, 'x'], object)])),
+    ('Python objects', pickled([np.array([None, 'x'], object)])),
 ]
 
 
@@ -345,7 +196,7 @@ DETECT_BUNDLE = ['bundle/config.py', 'bundle/model.safetensors', 'images/val', '
 ONNX = ['x.onnx', 'images/val', '--output', 'out']
 EXPORTS = [
     Case(f'ONNX: {name}: detect', put('x.onnx', data), 'detect', ONNX, Fails('x.onnx'))
-    for name, data in (('empty', b''), ('text', b'no graph'), ('zeros', bytes(1000)), ('a zip', _zip(a=b'b')))
+    for name, data in (('empty', b''), ('text', b'no graph'), ('zeros', bytes(1000)), ('a zip', zip_bytes(a=b'b')))
 ] + [
     Case('ONNX: missing: detect', nothing, 'detect', ONNX, Fails('x.onnx')),
     Case('ONNX: with --override: detect', put('x.onnx', b''), 'detect', [*ONNX, '--override', '.a:1'], Fails('--override', 2)),
@@ -373,8 +224,6 @@ BUNDLE_FAULTS: list[tuple[str, Callable, str]] = [
 ]  # fmt: skip
 
 CASES = [
-    *_weights(),
-    *_prompt_cases(),
     *_feature_cases(),
     *_archive_cases(),
     *_pickle_cases(),

@@ -62,12 +62,12 @@ class Case:
 
     Attributes:
         id: what is wrong, and what reads it.
-        make: writes the input in the current directory, a copy of the world.
+        make: writes the input in the current directory, a copy of the valid inputs.
         command: module of the command below ``oadp``, or ``tool:`` and a script of ``tools``.
         argv: its arguments.
         expect: the outcome.
         environment: variables that are set.
-        may_change: files of the world that the command may change.
+        may_change: valid inputs that the command may change.
     """
 
     id: str
@@ -79,18 +79,18 @@ class Case:
     may_change: Sequence[str] = ()
 
 
-def run_case(case: Case, world: pathlib.Path, folder: pathlib.Path) -> tuple[str, str] | None:
-    """Run a case in a copy of the world.
+def run_case(case: Case, valid: pathlib.Path, folder: pathlib.Path) -> tuple[str, str] | None:
+    """Run a case in a copy of the valid inputs.
 
     Returns:
         None if the outcome is the expected one; else the kind of failure (``traceback``,
         ``silent loss`` or ``unsafe``), and why.
     """
-    shutil.copytree(world, folder / 'world', symlinks=True)
-    status, text, peak = _fork(lambda: _child(case), folder / 'world', folder / 'printed')
-    before, after = _snapshot(folder / 'world/..before'), _stat(folder / 'world')
+    shutil.copytree(valid, folder / 'valid', symlinks=True)
+    status, text, peak = _fork(lambda: _child(case), folder / 'valid', folder / 'printed')
+    before, after = _snapshot(folder / 'valid/..before'), _stat(folder / 'valid')
     changed = [k for k, v in before.items() if after.get(k) != v and k not in case.may_change]
-    outside = sorted({p.name for p in folder.iterdir()} - {'world', 'printed', 'beside'})
+    outside = sorted({p.name for p in folder.iterdir()} - {'valid', 'printed', 'beside'})
     shutil.rmtree(folder)
     return _judge(case.expect, status, text, peak, changed, outside, CODE_RAN in after)
 
@@ -236,7 +236,7 @@ def _redirect(printed: pathlib.Path) -> None:
 
 
 def in_fork(command: str, argv: Sequence[str], folder: pathlib.Path, **environment: str) -> None:
-    """Run a command that must succeed, to make a part of the world."""
+    """Run a command that must succeed, to make a part of the valid inputs."""
 
     def work() -> int:
         os.environ.update(environment)

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable
 
 import PIL.Image
-from image_kinds import NEARLY, READABLE, UNREADABLE, png_header
+from image_files import NEARLY, READABLE, UNREADABLE, png_header
 from malformed.harness import Case, Fails, Passes
 from malformed.making import both, edit, nothing, put
 

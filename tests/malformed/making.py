@@ -1,15 +1,67 @@
 """Ways to write a malformed input in the current directory, for the tables of cases."""
 
-__all__ = ['both', 'cut', 'edit', 'edit_torch', 'nothing', 'put', 'set_value']
+__all__ = [
+    'NAN',
+    'Code',
+    'both',
+    'cut',
+    'edit',
+    'edit_torch',
+    'nothing',
+    'pickled',
+    'put',
+    'set_value',
+    'torch_bytes',
+    'torch_with_code',
+    'zip_bytes',
+]
 
+import io
 import json
+import os
 import pathlib
+import pickle
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from malformed.harness import CODE_RAN
 
 Make = Callable[[], object]
+
+NAN = float('nan')
+
+
+class Code:
+    """Its pickle runs a command when it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, tuple]:
+        return os.system, (f'touch {CODE_RAN}',)
+
+
+def pickled(value: Any, protocol: int = 2) -> bytes:
+    return pickle.dumps(value, protocol)
+
+
+def torch_with_code() -> bytes:
+    file = io.BytesIO()
+    torch.save({'state_dict': {'a': torch.ones(1)}, 'meta': Code()}, file)
+    return file.getvalue()
+
+
+def torch_bytes(value: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def zip_bytes(**entries: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as z:
+        for name, data in entries.items():
+            z.writestr(name.replace('__', '/').replace('_DOT_', '.'), data)
+    return file.getvalue()
 
 
 def nothing() -> None:

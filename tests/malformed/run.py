@@ -1,9 +1,9 @@
 """Run commands on malformed inputs of all kinds: ``PYTHONPATH=.:tests python -m malformed.run [WORD …]``.
 
-Prints each input that has not the expected outcome, and a line that counts tracebacks (an error that
-only a programmer can read), silent losses (no error, another one than the cause, or wrong outputs)
-and unsafe runs (crashes, hangs, memory, files that changed, code of a file that ran). With WORDs:
-only the inputs whose id contains one of them.
+Prints each input whose outcome is not the expected one, and a line with the number of tracebacks (an
+error that only a programmer can read), silent losses (no error, an error about another cause, or wrong
+outputs) and unsafe runs (crashes, hangs, too much memory, changed files, or code of a file that ran).
+WORDs select the inputs whose id contains one of them.
 """
 
 __all__ = ['CASES', 'run_all', 'summary']
@@ -16,13 +16,21 @@ import time
 from collections.abc import Sequence
 
 import torch
-from malformed import annotation_cases, command_cases, data_cases, file_cases, image_cases
+from malformed import (
+    annotation_cases,
+    command_cases,
+    data_cases,
+    file_cases,
+    image_cases,
+    weight_cases,
+)
 from malformed.harness import Case, run_case
-from malformed.world import make_malformed_world
+from malformed.valid_inputs import make_valid_inputs
 
 CASES: list[Case] = [
     *annotation_cases.CASES,
     *image_cases.CASES,
+    *weight_cases.CASES,
     *file_cases.CASES,
     *data_cases.CASES,
     *command_cases.CASES,
@@ -33,15 +41,15 @@ KINDS = {'traceback': 'tracebacks', 'silent loss': 'silent losses', 'unsafe': 'u
 def run_all(root: pathlib.Path, cases: Sequence[Case] = CASES) -> dict[str, tuple[str, str]]:
     """Run cases below a folder; returns those that failed: the kind of failure and why, by id."""
     torch.set_num_threads(1)  # a forked process has no other thread
-    world = root / 'world'
-    world.mkdir()
-    make_malformed_world(world)
+    valid = root / 'valid'
+    valid.mkdir()
+    make_valid_inputs(valid)
     _import_commands()
     failed = {}
     for case in cases:
         (root / 'case').mkdir()
         start = time.monotonic()
-        fault = run_case(case, world, root / 'case')
+        fault = run_case(case, valid, root / 'case')
         if fault is not None:
             failed[case.id] = fault
         seconds = time.monotonic() - start

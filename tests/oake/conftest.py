@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 import torch
-from oake_world import CONFIGS, make_clip, make_small_world
+from oake_dataset import CONFIGS, make_clip, make_oake_dataset
 
 from oadp.oake import run as command
 from oadp.oake.blocks import Blocks
@@ -21,10 +21,10 @@ def encoder() -> ImageEncoder:
 
 
 @pytest.fixture
-def small_world(tmp_path, monkeypatch) -> pathlib.Path:
-    """Small dataset and weights, in the current directory."""
-    root = tmp_path / 'small'
-    make_small_world(root)
+def root(tmp_path, monkeypatch) -> pathlib.Path:
+    """Create a small dataset and weights, and make their folder the current directory."""
+    root = tmp_path / 'oake'
+    make_oake_dataset(root)
     monkeypatch.chdir(root)
     monkeypatch.delenv('DRY_RUN', raising=False)
     return root

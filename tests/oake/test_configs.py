@@ -1,7 +1,7 @@
 """Every shipped config of extraction loads, and has the paths of the README."""
 
 import pytest
-from oake_world import ROOT
+from oake_dataset import ROOT
 
 from oadp.clip.precision import PRECISIONS
 from oadp.oake import run as command

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from oake_world import make_clip
+from oake_dataset import make_clip
 from torch.nn import functional
 
 from oadp.oake.encoder import MEAN, OUTSIDE, STD, ImageEncoder

@@ -1,48 +1,32 @@
-"""Extraction of a small dataset: resume, auto_fix, failures, dry runs, packed stores."""
+"""Extraction of a small dataset: resume, auto_fix, dry runs, packed stores, wrong configs."""
 
 import json
-import pickle
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
-from image_kinds import READABLE, UNREADABLE
-from oake_world import CONFIGS, DIM, NUM_PROPOSALS, SIZES, make_picture, read_all
+from image_files import READABLE, UNREADABLE
+from oake_dataset import CONFIGS, DIM, NUM_PROPOSALS, folder, read_all
 
 from oadp.data.features import stores as features
 from oadp.oake import pyramid, reader
 from oadp.oake.blocks import Blocks
-from oadp.oake.encoder import ImageEncoder
 from oadp.oake.globals import Globals
 from oadp.oake.image_list import ImageInfo
 from oadp.oake.objects import Objects
 
-pytestmark = pytest.mark.usefixtures('small_world')
+pytestmark = pytest.mark.usefixtures('root')
 KINDS = sorted(CONFIGS)
 
 
-def folder(small_world, kind, split='val'):
-    return small_world / f'data/coco/oake/{kind}/{split}2017'
-
-
-def annotate(small_world, name, **values):
-    """Change the record of an image in the validation annotations."""
-    path = small_world / 'data/coco/annotations/instances_val2017.json'
-    content = json.loads(path.read_text())
-    [image] = [i for i in content['images'] if i['file_name'] == name]
-    image.update(values)
-    path.write_text(json.dumps(content))
-
-
 @pytest.mark.parametrize('kind', KINDS)
-def test_every_image_has_a_valid_record(extract, small_world, kind):
+def test_every_image_has_a_valid_record(extract, root, kind):
     reports = extract(kind)
     assert [(r.done, r.skipped, r.failed) for r in reports] == [(6, 0, [])] * 2
-    assert not list(small_world.rglob('*.oadp-tmp'))
+    assert not list(root.rglob('*.oadp-tmp'))
     for split in ('train', 'val'):
-        store = features.open_store(folder(small_world, kind, split), kind)
-        images = json.loads((small_world / f'data/coco/annotations/instances_{split}2017.json').read_text())['images']  # fmt: skip
+        store = features.open_store(folder(root, kind, split), kind)
+        images = json.loads((root / f'data/coco/annotations/instances_{split}2017.json').read_text())['images']  # fmt: skip
         assert store.ids() == sorted(i['id'] for i in images)
         for image, n in zip(images, NUM_PROPOSALS, strict=True):
             record = store.read(image['id'])
@@ -57,9 +41,9 @@ def test_every_image_has_a_valid_record(extract, small_world, kind):
 @pytest.mark.parametrize(
     ('kind', 'size'), [('globals', 2), ('blocks', 7), ('objects', 1), ('objects', 5)]
 )
-def test_features_do_not_depend_on_the_batch_size(extract, small_world, kind, size):
+def test_features_do_not_depend_on_the_batch_size(extract, root, kind, size):
     extract(kind)
-    expected = features.open_store(folder(small_world, kind), kind)
+    expected = features.open_store(folder(root, kind), kind)
     extract(kind, {'.val.dataloader.dataset.output_dir': 'other', '.mini_batch_size': size, '.train': None})  # fmt: skip
     store = features.open_store('other', kind)
     for i in expected.ids():
@@ -70,11 +54,11 @@ def test_features_do_not_depend_on_the_batch_size(extract, small_world, kind, si
             torch.testing.assert_close(x, y, atol=1e-3, rtol=0)
 
 
-def test_resume_decodes_only_missing_images(extract, small_world, monkeypatch):
+def test_resume_decodes_only_missing_images(extract, root, monkeypatch):
     extract('blocks')
-    before = read_all(folder(small_world, 'blocks'))
+    before = read_all(folder(root, 'blocks'))
     for name in sorted(before)[1:3]:
-        (folder(small_world, 'blocks') / name).unlink()
+        (folder(root, 'blocks') / name).unlink()
     read_images = []
     original = reader._chunks
     monkeypatch.setattr(
@@ -83,7 +67,7 @@ def test_resume_decodes_only_missing_images(extract, small_world, monkeypatch):
     val, train = extract('blocks')
     assert (val.done, val.skipped) == (2, 4) and (train.done, train.skipped) == (0, 6)
     assert sorted(read_images) == [int(n[:-4]) for n in sorted(before)[1:3]]
-    assert read_all(folder(small_world, 'blocks')) == before
+    assert read_all(folder(root, 'blocks')) == before
 
 
 BREAK = {
@@ -97,9 +81,9 @@ BREAK = {
 }
 
 
-def test_auto_fix_rewrites_only_broken_records(extract, small_world):
+def test_auto_fix_rewrites_only_broken_records(extract, root):
     extract('objects', {'.train': None})
-    path = folder(small_world, 'objects')
+    path = folder(root, 'objects')
     before = read_all(path)
     # Images with at least one proposal.
     names = [n for n in sorted(before) if len(torch.load(path / n)['embeddings'])]
@@ -115,23 +99,6 @@ def test_auto_fix_rewrites_only_broken_records(extract, small_world):
         (report,) = extract('objects', {'.train': None, '.val.dataloader.dataset.auto_fix': True})
         assert (report.done, report.skipped) == (1, 5), how
         assert read_all(path) == before, how
-
-
-@pytest.mark.parametrize('kind', KINDS)
-def test_an_unreadable_image_is_one_failure(extract, small_world, kind):
-    images = sorted((small_world / 'data/coco/val2017').iterdir())
-    sizes = [PIL.Image.open(image).size for image in images]
-    images[1].write_bytes(images[1].read_bytes()[:1000])
-    images[4].unlink()
-    val, train = extract(kind)
-    assert (val.done, len(val.failed), train.done) == (4, 2, 6)
-    assert all(any(str(images[i].name) in line for line in val.failed) for i in (1, 4))
-    assert len(features.open_store(folder(small_world, kind), kind).ids()) == 4
-    log = (small_world / f'work_dirs/oake/{kind}/oake.log').read_text()
-    assert images[1].name in log and '2 failed' in log
-    for i in (1, 4):
-        make_picture(sizes[i], np.random.default_rng(0)).save(images[i])
-    assert extract(kind)[0].done == 2
 
 
 @pytest.mark.parametrize('kind', READABLE)
@@ -159,117 +126,13 @@ def test_unreadable_images_raise_the_error_of_all_commands(encoder, tmp_path, ki
         task(encoder, **options).prepare(ImageInfo(1, write(tmp_path), None))
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_an_image_of_another_size_than_its_annotation_is_one_failure(extract, small_world, kind):
-    name = sorted((small_world / 'data/coco/val2017').iterdir())[2].name
-    annotate(small_world, name, width=30_000, height=30_000)
-    val, _ = extract(kind)
-    assert val.done == 5 and len(val.failed) == 1
-    assert name in val.failed[0] and 'annotation says 30000 × 30000' in val.failed[0]
-
-
-@pytest.mark.parametrize('kind', KINDS)
-def test_batches_are_halved_if_memory_is_insufficient(extract, small_world, monkeypatch, kind):
-    extract(kind, {'.train': None})
-    expected = read_all(folder(small_world, kind))
-    sizes = limit_memory(monkeypatch, lambda pixels: len(pixels) > 2)
-    (report,) = extract(kind, {'.train': None, '.val.dataloader.dataset.output_dir': 'small'})
-    assert (report.done, report.failed) == (6, [])
-    assert kind == 'globals' or max(sizes) > 2
-    store, whole = (features.open_store(p, kind) for p in ('small', folder(small_world, kind)))
-    assert len(expected) == 6
-    for i in whole.ids():
-        a, b = store.read(i), whole.read(i)
-        for x, y in zip(
-            *((r.values() if isinstance(r, dict) else [r]) for r in (a, b)), strict=True
-        ):
-            torch.testing.assert_close(x, y, atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize('kind', KINDS)
-def test_insufficient_memory_for_one_image_is_one_failure(extract, small_world, monkeypatch, kind):
-    image = sorted((small_world / 'data/coco/val2017').iterdir())[1]
-    pixels = torch.from_numpy(np.array(PIL.Image.open(image)))
-    if kind == 'globals':
-        height, width = (side // 8 * 8 for side in pixels.shape[:2])
-        limit_memory(monkeypatch, lambda x: x.shape[2:] == (height, width))
-        (report,) = extract(kind, {'.train': None})
-        named = [line for line in report.failed if image.name in line]
-        assert len(named) == 1 and f'{width} × {height} pixels' in named[0]
-        assert report.done + len(report.failed) == 6
-    else:
-        calls = limit_memory(monkeypatch, lambda x: True)
-        (report,) = extract(kind, {'.train': None})
-        failed = 6 if kind == 'blocks' else sum(n > 0 for n in NUM_PROPOSALS)
-        assert (report.done, len(report.failed)) == (6 - failed, failed) and calls
-        assert all('too little memory' in line for line in report.failed)
-
-
-def limit_memory(monkeypatch, is_too_much):
-    """Let the encoder raise torch's out-of-memory error; return the list of batch sizes."""
-    sizes = []
-    forward = ImageEncoder.forward
-
-    def limited(self, pixels, outside=None):
-        sizes.append(len(pixels))
-        if is_too_much(pixels):
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")
-        return forward(self, pixels, outside)
-
-    monkeypatch.setattr(ImageEncoder, 'forward', limited)
-    return sizes
-
-
-def test_an_image_with_too_many_patches_is_one_failure(extract, small_world, monkeypatch):
-    monkeypatch.setattr('oadp.oake.globals.MAX_TOKENS', 93)  # of 8 × 8 pixels
-    (report,) = extract('globals', {'.train': None})
-    assert (report.done, len(report.failed)) == (5, 1)
-    assert '128 × 47 pixels, more than the 5952' in report.failed[0]
-
-
-def test_proposals_that_are_not_finite_are_one_failure(extract, small_world):
-    file = small_world / 'data/coco/proposals/oln_r50_fpn_coco_val.pkl'
-    proposals = pickle.loads(file.read_bytes())
-    proposals[0][0, 2] = np.inf
-    file.write_bytes(pickle.dumps(proposals))
-    val, _ = extract('objects')
-    assert len(val.failed) == 1 and 'finite' in val.failed[0]
-
-
-@pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('value', [torch.nan, torch.inf])
-def test_an_embedding_that_is_not_finite_is_one_failure(
-    extract, small_world, monkeypatch, kind, value
-):
-    """One embedding is not finite; the other images of its batch have records."""
-    forward = ImageEncoder.forward
-    calls = []
-
-    def faulty(self, pixels, outside=None):
-        embeddings = forward(self, pixels, outside).clone()
-        if not calls:
-            embeddings[-1, 0] = value
-        calls.append(len(pixels))
-        return embeddings
-
-    monkeypatch.setattr(ImageEncoder, 'forward', faulty)
-    val, train = extract(kind)
-    assert (val.done, len(val.failed), train.done, train.failed) == (5, 1, 6, [])
-    names = [p.name for p in (small_world / 'data/coco/val2017').iterdir()]
-    assert sum(name in val.failed[0] for name in names) == 1
-    assert 'not finite' in val.failed[0] and '.precision::fp32' in val.failed[0]
-    assert len(features.open_store(folder(small_world, kind), kind).ids()) == 5
-    again, _ = extract(kind)
-    assert (again.done, again.skipped, again.failed) == (1, 5, [])
-
-
-def test_dry_run_writes_to_its_own_folder_every_time(extract, small_world, monkeypatch):
+def test_dry_run_writes_to_its_own_folder_every_time(extract, root, monkeypatch):
     monkeypatch.setenv('DRY_RUN', 'True')
     for _ in range(2):
         reports = extract('objects')
         assert [(r.done, r.skipped) for r in reports] == [(4, 0)] * 2
-    assert not (small_world / 'data/coco/oake').exists()
-    path = small_world / 'work_dirs/dry_run/oake/objects/data/coco/oake/objects/val2017'
+    assert not (root / 'data/coco/oake').exists()
+    path = root / 'work_dirs/dry_run/oake/objects/data/coco/oake/objects/val2017'
     store = features.open_store(path, 'objects')
     assert [len(store.read(i)['bboxes']) for i in store.ids()] == [
         min(5, n)
@@ -278,9 +141,9 @@ def test_dry_run_writes_to_its_own_folder_every_time(extract, small_world, monke
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_packed_store_has_the_same_records(extract, small_world, kind):
+def test_packed_store_has_the_same_records(extract, root, kind):
     extract(kind)
-    expected = features.open_store(folder(small_world, kind), kind)
+    expected = features.open_store(folder(root, kind), kind)
     key = '.val.dataloader.dataset.output_dir'
     extract(kind, {key: 'packed/val.lmdb', '.train': None})
     store = features.open_store('packed/val.lmdb', kind)
@@ -296,7 +159,7 @@ def test_expand_modes(extract, mode):
     assert (report.done, report.failed, report.crops) == (6, [], sum(NUM_PROPOSALS))
 
 
-def test_cutting_on_the_device_gives_the_same_embeddings(extract, small_world, monkeypatch):
+def test_cutting_on_the_device_gives_the_same_embeddings(extract, root, monkeypatch):
     """The code for GPUs, run on the CPU."""
     from oadp.oake.objects import Objects
 
@@ -308,7 +171,7 @@ def test_cutting_on_the_device_gives_the_same_embeddings(extract, small_world, m
         classmethod(lambda cls, encoder, cut, *a, **k: build(encoder, True, *a, **k)),
     )
     extract('objects', {'.train': None, '.val.dataloader.dataset.output_dir': 'device'})
-    expected = features.open_store(folder(small_world, 'objects'), 'objects')
+    expected = features.open_store(folder(root, 'objects'), 'objects')
     store = features.open_store('device', 'objects')
     for i in expected.ids():
         a, b = (s.read(i)['embeddings'].float() for s in (store, expected))
@@ -338,12 +201,3 @@ def test_wrong_configs(extract, kind, overrides, message):
 def test_error_for_missing_clip(extract):
     with pytest.raises(FileNotFoundError, match='oadp.pretrained'):
         extract('globals', {'.clip': 'none.pt'})
-
-
-def test_an_image_smaller_than_a_patch_is_one_failure(extract, small_world):
-    images = sorted((small_world / 'data/coco/val2017').iterdir())
-    make_picture((50, 7), np.random.default_rng(0)).save(images[0])
-    annotate(small_world, images[0].name, width=50, height=7)
-    val, _ = extract('globals')
-    assert len(val.failed) == 1 and '50 × 7' in val.failed[0]
-    assert len(SIZES) - 1 == val.done

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from oake_world import CONFIGS
+from oake_dataset import CONFIGS
 from pretend_gpu import GPU, pretend_gpu
 
 from oadp.data.features import stores as features
@@ -41,23 +41,23 @@ def assert_same_features(kind: str, folder: pathlib.Path, expected: pathlib.Path
 
 
 @pytest.mark.parametrize('kind', sorted(CONFIGS))
-def test_same_features_without_synchronization(extract, small_world, kind):
+def test_same_features_without_synchronization(extract, root, kind):
     extract(kind, {'.train': None})
     with pretend_gpu() as waits:
-        run_on_gpu(kind, small_world / 'gpu')
+        run_on_gpu(kind, root / 'gpu')
     # Only the weights are copied synchronously, before the first image.
     assert waits and not [w for w in waits if not re.search(r'/oake/run\.py:\d+$', w)]
-    expected = small_world / f'data/coco/oake/{kind}/val2017'
-    assert_same_features(kind, small_world / 'gpu', expected)
+    expected = root / f'data/coco/oake/{kind}/val2017'
+    assert_same_features(kind, root / 'gpu', expected)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize('kind', sorted(CONFIGS))
-def test_same_features_on_a_real_gpu(extract, small_world, kind):
+def test_same_features_on_a_real_gpu(extract, root, kind):
     extract(kind, {'.train': None})
-    run_on_gpu(kind, small_world / 'gpu')
-    expected = small_world / f'data/coco/oake/{kind}/val2017'
-    assert_same_features(kind, small_world / 'gpu', expected)
+    run_on_gpu(kind, root / 'gpu')
+    expected = root / f'data/coco/oake/{kind}/val2017'
+    assert_same_features(kind, root / 'gpu', expected)
 
 
 def test_the_simulated_gpu_rejects_mixed_devices():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from oake_world import CONFIGS
+from oake_dataset import CONFIGS
 
 from oadp.data.features import stores as features
 
@@ -31,13 +31,15 @@ def figures(kind, store, expected):
 
 @pytest.mark.parametrize('case', CASES)
 @pytest.mark.parametrize(('precision', 'need'), [('fp32', 0.99999), ('bf16', 0.999)])
-def test_equals_the_reference_implementation(world, golden, extract, case, precision, need):
+def test_equals_the_reference_implementation(
+    golden_workdir, golden, extract, case, precision, need
+):
     if precision == 'bf16' and case == 'objects_lvis':
         pytest.skip('the same computation as objects_coco')
     kind = case.split('_')[0]
     reports = extract(kind, {'.precision': precision}, config=CASES[case])
     assert [(r.done, r.failed) for r in reports] == [(5, []), (6, [])]
-    home = world / ('data/lvis_v1' if case == 'objects_lvis' else 'data/coco')
+    home = golden_workdir / ('data/lvis_v1' if case == 'objects_lvis' else 'data/coco')
     for split in ('train2017', 'val2017'):
         store = features.open_store(home / 'oake' / kind / split, kind)
         expected = features.open_store(golden / 'expected/oake' / case / split, kind)

@@ -7,11 +7,11 @@ import sys
 import time
 
 import pytest
-from oake_world import CONFIGS, ROOT, read_all
+from oake_dataset import CONFIGS, ROOT, read_all
 
 from oadp.data.features import stores as features
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('small_world')]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('root')]
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
 FP32 = ['--override', '.precision::fp32']
 
@@ -23,26 +23,26 @@ def run(*arguments, **environment):
     )
 
 
-def test_two_processes_write_the_same_files_as_one(extract, small_world):
+def test_two_processes_write_the_same_files_as_one(extract, root):
     begin = time.monotonic()
     extract('objects')
-    expected = read_all(small_world / 'data/coco/oake')
+    expected = read_all(root / 'data/coco/oake')
     assert len(expected) == 12
-    (small_world / 'data/coco/oake').rename(small_world / 'one')
+    (root / 'data/coco/oake').rename(root / 'one')
     arguments = ['oadp.oake.objects', 'oake/objects', CONFIGS['objects'], *FP32]
     result = run('-m', 'torch.distributed.run', '--nproc_per_node=2', '-m', *arguments)
     assert result.returncode == 0, result.stderr
     assert '6 images: 6 extracted, 0 skipped, 0 failed; 28 crops' in result.stderr
-    written = features.open_store(small_world / 'data/coco/oake/objects/val2017', 'objects')
-    reference = features.open_store(small_world / 'one/objects/val2017', 'objects')
-    assert read_all(small_world / 'data/coco/oake').keys() == expected.keys()
+    written = features.open_store(root / 'data/coco/oake/objects/val2017', 'objects')
+    reference = features.open_store(root / 'one/objects/val2017', 'objects')
+    assert read_all(root / 'data/coco/oake').keys() == expected.keys()
     for i in reference.ids():  # batches are cut differently: the last bit may differ
         a, b = written.read(i), reference.read(i)
         assert all((a[k].float() - b[k].float()).abs().sum() < 1e-2 for k in b)
     assert time.monotonic() > begin
 
     # The exit status and the list of failures, with processes that go on.
-    for image in sorted((small_world / 'data/coco/val2017').iterdir())[:2]:
+    for image in sorted((root / 'data/coco/val2017').iterdir())[:2]:
         image.write_bytes(b'no image')
     packed = '.val.dataloader.dataset.output_dir::packed.lmdb'
     result = run('-m', 'torch.distributed.run', '--nproc_per_node=2', '-m', *arguments, packed)
@@ -52,7 +52,7 @@ def test_two_processes_write_the_same_files_as_one(extract, small_world):
 
 
 @pytest.mark.parametrize('output', ['killed', 'killed.lmdb'])
-def test_killed_processes_leave_no_broken_records(extract, small_world, output):
+def test_killed_processes_leave_no_broken_records(extract, root, output):
     begin = time.monotonic()
     (report,) = extract('blocks', {'.train': None, '.mini_batch_size': 4})
     span = time.monotonic() - begin

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 import recorded
 import torch
-from oake_world import CONFIGS
+from oake_dataset import CONFIGS
 
 
 @pytest.mark.parametrize('kind', CONFIGS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from oake_world import make_picture
+from oake_dataset import make_image
 from PIL import Image
 
 from oadp.oake.pixels import clip_transform, to_tensor
@@ -12,12 +12,10 @@ from oadp.oake.resample import crop_resize
 MAX_DIFFERENCE, MAX_MEAN_DIFFERENCE = 2, 0.5  # of 255
 
 
-def compare(
-    picture: Image.Image, boxes: torch.Tensor, resolution: int, device: str = 'cpu'
-) -> None:
-    result = crop_resize(to_tensor(picture).to(device), boxes, resolution).cpu()
+def compare(image: Image.Image, boxes: torch.Tensor, resolution: int, device: str = 'cpu') -> None:
+    result = crop_resize(to_tensor(image).to(device), boxes, resolution).cpu()
     expected = torch.stack(
-        [clip_transform(picture.crop(tuple(box)), resolution) for box in boxes.tolist()]
+        [clip_transform(image.crop(tuple(box)), resolution) for box in boxes.tolist()]
     )
     difference = (result.int() - expected.int()).abs()
     assert result.dtype == torch.uint8 and result.shape == expected.shape
@@ -43,8 +41,8 @@ def compare(
     ],
 )
 def test_cases(box, case):
-    picture = make_picture((150, 100), np.random.default_rng(0))
-    compare(picture, torch.tensor([box], dtype=torch.int32), 24)
+    image = make_image((150, 100), np.random.default_rng(0))
+    compare(image, torch.tensor([box], dtype=torch.int32), 24)
 
 
 @pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
@@ -53,16 +51,16 @@ def test_random_boxes(resolution, device):
     """Groups of crops of different sizes; benchmarks/resample.py tests thousands."""
     rng = np.random.default_rng(resolution)
     num = 100 if resolution < 100 else 16
-    picture = make_picture((230, 170), rng)
+    image = make_image((230, 170), rng)
     side = np.exp(rng.uniform(np.log(3), np.log(400), (num, 1))) * rng.uniform(0.5, 1.5, (num, 2))
     corner = rng.uniform(-60, 200, (num, 2))
     boxes = np.concatenate([corner, corner + np.maximum(side, 1.5)], axis=1)
-    compare(picture, torch.from_numpy(boxes).round().int(), resolution, device)
+    compare(image, torch.from_numpy(boxes).round().int(), resolution, device)
 
 
 def test_without_boxes():
-    picture = make_picture((15, 10), np.random.default_rng(0))
-    assert crop_resize(to_tensor(picture), torch.zeros(0, 4, dtype=torch.int32), 24).shape == (
+    image = make_image((15, 10), np.random.default_rng(0))
+    assert crop_resize(to_tensor(image), torch.zeros(0, 4, dtype=torch.int32), 24).shape == (
         0, 3, 24, 24,
     )  # fmt: skip
 

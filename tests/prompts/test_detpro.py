@@ -9,7 +9,7 @@ from oadp.categories import get_categories
 from oadp.prompts import detpro
 
 
-def test_equals_the_recorded_file(world, golden):
+def test_equals_the_recorded_file(golden_workdir, golden):
     detpro.main([])
     mine = torch.load('data/prompts/detpro_lvis.pth')
     expected = torch.load(golden / 'expected/prompts/detpro_lvis.pth')
@@ -51,8 +51,8 @@ def test_missing_file(tmp_path, monkeypatch):
     assert not (tmp_path / 'data').exists()
 
 
-def test_dry_run_writes_to_its_own_folder(world, monkeypatch):
+def test_dry_run_writes_to_its_own_folder(golden_workdir, monkeypatch):
     monkeypatch.setenv('DRY_RUN', '1')
     detpro.main([])
-    assert (world / 'work_dirs/dry_run/prompts/detpro_lvis.pth').is_file()
-    assert not (world / 'data/prompts/detpro_lvis.pth').exists()
+    assert (golden_workdir / 'work_dirs/dry_run/prompts/detpro_lvis.pth').is_file()
+    assert not (golden_workdir / 'data/prompts/detpro_lvis.pth').exists()

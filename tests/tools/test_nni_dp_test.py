@@ -15,7 +15,7 @@ import types
 import urllib.request
 
 import pytest
-from fusion_world import make_fusion_world
+from small_dump import make_small_dump
 
 from oadp.dp.fusion.scores import RANGES, FusionParameters
 
@@ -58,12 +58,12 @@ def test_says_all_that_is_missing(tool, monkeypatch):
 
 
 def test_checks_the_dump_before_it_starts(tool, monkeypatch, tmp_path, free_port):
-    world = make_fusion_world(tmp_path, num_images=6, skip=(20,))
-    monkeypatch.setenv('DUMP', str(world.dump))
+    files = make_small_dump(tmp_path, num_images=6, skip=(20,))
+    monkeypatch.setenv('DUMP', str(files.dump))
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: True)
     monkeypatch.setattr(tool, 'make_experiment', lambda *_: pytest.fail('started'))
     with pytest.raises(FileNotFoundError, match='no record of 1 of 6 images'):
-        tool.main(['--config', str(world.config), '--port', str(free_port)])
+        tool.main(['--config', str(files.config), '--port', str(free_port)])
 
 
 def test_trial_command_survives_the_shell(tool, tmp_path, monkeypatch):
@@ -153,9 +153,9 @@ def test_gives_up_where_trials_only_fail(tool, tmp_path):
 
 @pytest.fixture
 def real_search(tmp_path, free_port, monkeypatch):
-    """Starts the tool as a user does; gives the process, and the world that it works in."""
+    """Start the tool as a user does, and yield the process and the files of the dump."""
     pytest.importorskip('nni')
-    world = make_fusion_world(tmp_path, num_images=8, num_rois=20)
+    files = make_small_dump(tmp_path, num_images=8, num_rois=20)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('DUMP', 'dump')
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
@@ -174,7 +174,7 @@ def real_search(tmp_path, free_port, monkeypatch):
         )
         return processes[-1]
 
-    yield types.SimpleNamespace(start=start, port=free_port, world=world)
+    yield types.SimpleNamespace(start=start, port=free_port, files=files)
     for process in processes:
         if process.poll() is None:
             process.terminate()

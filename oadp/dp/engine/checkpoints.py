@@ -104,6 +104,30 @@ def load_weights(
     logger = logger or runtime.get_logger()
     state, own = _state_dict(_read(path), path), model.state_dict()
     found = _Comparison.of(state, own)
+    _check(found, state, own, path, skip_misfits)
+    model.load_state_dict({k: state[k] for k in found.fitting}, strict=False)
+    lacking = found.lacking + (found.untrained if skip_misfits else [])
+    for fault, keys in {
+        'missing': [k for k in lacking if not k.endswith(_STEPS)],
+        'unexpected': found.surplus,
+        'with another shape': found.misfits,
+    }.items():
+        if keys:
+            logger.warning('%s: %d keys %s: %s', path, len(keys), fault, _short_list(keys))
+    if not skip_misfits:
+        _report_parts(path, found.untrained, 'missing', logger)
+    _report_parts(path, found.left_out, 'unexpected', logger)
+    logger.info('%s: loaded %d of %d tensors of the model', path, len(found.fitting), len(own))
+
+
+def _check(
+    found: _Comparison,
+    state: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    path: str | os.PathLike,
+    skip_misfits: bool,
+) -> None:
+    """Raise ``ValueError`` unless the state can be loaded."""
     if found.misfits and not skip_misfits:
         raise ValueError(f'{path}: not a checkpoint of this config; {_shapes(found, state, own)}')
     if not found.fitting:
@@ -123,19 +147,6 @@ def load_weights(
             f'{_short_list(found.lacking)}; {len(found.surplus)} keys unexpected: '
             f'{_short_list(found.surplus)}'
         )
-    model.load_state_dict({k: state[k] for k in found.fitting}, strict=False)
-    lacking = found.lacking + (found.untrained if skip_misfits else [])
-    for fault, keys in {
-        'missing': [k for k in lacking if not k.endswith(_STEPS)],
-        'unexpected': found.surplus,
-        'with another shape': found.misfits,
-    }.items():
-        if keys:
-            logger.warning('%s: %d keys %s: %s', path, len(keys), fault, _short_list(keys))
-    if not skip_misfits:
-        _report_parts(path, found.untrained, 'missing', logger)
-    _report_parts(path, found.left_out, 'unexpected', logger)
-    logger.info('%s: loaded %d of %d tensors of the model', path, len(found.fitting), len(own))
 
 
 def _report_parts(

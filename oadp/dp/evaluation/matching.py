@@ -184,23 +184,41 @@ def match(
             objects.labels[mine],
             crowd,
         )
-        for name, column in found._asdict().items():
-            if name in ('objects', 'same', 'other') and len(mine):
-                column = np.where(column >= 0, mine[column], -1)
-            elif name in ('detections', 'covers'):
-                column = np.where(column >= 0, column + rows.start, -1)
+        for name, column in _as_rows(found, rows.start, mine).items():
             columns[name].append(column)
         if proposals is not None and proposed is not None and len(mine):
             boxes = np.asarray(proposals[int(image_ids[image])])[:, :4]
             covered = pairwise_iou(boxes, xywh, np.zeros(len(mine), bool)) >= FOUND_IOU
             proposed[mine] = covered.any(0)
+    result = _merge(columns, by_image)
+    ignored = result.in_crowd.astype(bool) | truth.unjudged(detections, result.objects < 0)
+    if len(objects.labels):
+        ignored |= (result.objects >= 0) & (objects.areas[result.objects] < 0)
+    return Matches(truth, detections, ignored, result, proposed)
+
+
+def _as_rows(found: ImageMatch, first: int, objects: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of an image with rows of all detections and of all objects as positions.
+
+    Args:
+        found: the matches within the image.
+        first: the row of the first detection of the image.
+        objects: (n,) the rows of the objects of the image.
+    """
+    columns = found._asdict()
+    for name in ('objects', 'same', 'other'):
+        if len(objects):
+            columns[name] = np.where(columns[name] >= 0, objects[columns[name]], -1)
+    for name in ('detections', 'covers'):
+        columns[name] = np.where(columns[name] >= 0, columns[name] + first, -1)
+    return columns
+
+
+def _merge(columns: Mapping[str, list[np.ndarray]], by_image: np.ndarray) -> ImageMatch:
+    """Concatenate the columns of the images; ``by_image`` are the rows of the objects, by image."""
     merged = {k: np.concatenate([np.zeros(0, int), *v]) for k, v in columns.items()}
     for name in ('detections', 'covers', 'own_iou'):  # back to the order of the objects
         values = merged[name].copy()
         values[by_image] = merged[name]
         merged[name] = values
-    result = ImageMatch(**merged)
-    ignored = result.in_crowd.astype(bool) | truth.unjudged(detections, result.objects < 0)
-    if len(objects.labels):
-        ignored |= (result.objects >= 0) & (objects.areas[result.objects] < 0)
-    return Matches(truth, detections, ignored, result, proposed)
+    return ImageMatch(**merged)

@@ -57,16 +57,11 @@ def dump_dataset(
     indices = {info['id']: index for index, info in enumerate(dataset.data_infos)}
     missing = writer.missing(indices)
     runtime.barrier()
-    if len(missing) < len(indices):
-        logger.info(
-            '%s: %d of %d images have records already',
-            root,
-            len(indices) - len(missing),
-            len(indices),
-        )
-    loader = build_val_loader(
-        Subset(dataset, [indices[i] for i in missing]), config['validator']['dataloader'], world
-    )
+    done = len(indices) - len(missing)
+    if done:
+        logger.info('%s: %d of %d images have records already', root, done, len(indices))
+    subset = Subset(dataset, [indices[i] for i in missing])
+    loader = build_val_loader(subset, config['validator']['dataloader'], world)
     with _giving_predictions(detector):
         visit_images(
             loader,

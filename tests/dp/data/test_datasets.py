@@ -8,7 +8,7 @@ import torch
 from mmcv.parallel import collate
 from mmdet.datasets import build_dataset as build_mmdet_dataset
 from PIL import Image
-from training_world import CATEGORY_IDS, NAMES, make_world, write_json
+from training_dataset import CATEGORY_IDS, NAMES, make_training_dataset, write_json
 
 from oadp.categories import get_categories
 from oadp.dp import build_dataset
@@ -22,8 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     root = tmp_path_factory.mktemp('datasets')
-    make_world(root)
-    make_world(root, lvis=True)
+    make_training_dataset(root)
+    make_training_dataset(root, lvis=True)
     return root
 
 
@@ -34,18 +34,18 @@ def here(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
 
 
 @pytest.fixture
-def prepared(world: pathlib.Path, golden: pathlib.Path) -> pathlib.Path:
+def prepared(golden_workdir: pathlib.Path, golden: pathlib.Path) -> pathlib.Path:
     """The folder of the recorded dataset, with its annotations and features."""
     expected = golden / 'expected'
     for name in ('coco', 'lvis_v1'):
         for file in (expected / 'annotations' / name).iterdir():
-            shutil.copyfile(file, world / 'data' / name / 'annotations' / file.name)
-        oake = world / 'data' / name / 'oake'
+            shutil.copyfile(file, golden_workdir / 'data' / name / 'annotations' / file.name)
+        oake = golden_workdir / 'data' / name / 'oake'
         oake.mkdir()
         for kind in ('globals', 'blocks'):
             (oake / kind).symlink_to(expected / 'oake' / kind)
         (oake / 'objects').symlink_to(expected / 'oake' / f'objects_{name.split("_")[0]}')
-    return world
+    return golden_workdir
 
 
 def test_evaluation_equals_the_recorded_one(prepared: pathlib.Path, golden: pathlib.Path):

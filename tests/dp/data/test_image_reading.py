@@ -3,7 +3,7 @@ import pathlib
 import mmcv
 import numpy as np
 import pytest
-from image_kinds import READABLE, UNREADABLE
+from image_files import READABLE, UNREADABLE
 from mmdet.datasets.pipelines import Compose, LoadImageFromFile
 
 from oadp.dp.data.image_reading import with_own_reader

@@ -6,11 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
-from evaluation_world import (
+from random_detections import (
     CATEGORIES,
     CATEGORY_IDS,
     lvis_figures,
-    make_world,
+    make_detections,
     pycocotools_figures,
     write,
 )
@@ -22,7 +22,7 @@ from oadp.dp.evaluation import Detections, GroundTruth
 @pytest.mark.parametrize('seed', [0, 1])
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])
 def test_equals_pycocotools(seed: int, metric: str):
-    data, detections = make_world(np.random.default_rng(seed), masks=metric == 'segm')
+    data, detections = make_detections(np.random.default_rng(seed), masks=metric == 'segm')
     got = GroundTruth(data, CATEGORIES, masks=True).evaluate(detections, metric=metric)
     want = pycocotools_figures(data, detections, metric)
     assert got == pytest.approx(want, abs=1e-12)
@@ -34,7 +34,7 @@ def test_equals_pycocotools(seed: int, metric: str):
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])
 def test_equals_lvis(seed: int, metric: str, tmp_path):
     rng = np.random.default_rng(seed)
-    data, detections = make_world(rng, federated=True, masks=metric == 'segm')
+    data, detections = make_detections(rng, federated=True, masks=metric == 'segm')
     got = GroundTruth(data, CATEGORIES, True, masks=True).evaluate(detections, metric=metric)
     want = lvis_figures(write(data, tmp_path / 'lvis.json'), detections, metric)
     ours = {k: got[f'{metric}_{k}'] for k in want}
@@ -48,7 +48,7 @@ def test_equals_lvis(seed: int, metric: str, tmp_path):
 def test_more_detections_than_the_limits(tmp_path):
     """COCO counts 1,000 detections per image and category, LVIS 300 per image."""
     rng = np.random.default_rng(0)
-    data, _ = make_world(rng, num_images=2)
+    data, _ = make_detections(rng, num_images=2)
     noise = rng.uniform(0, 100, (3000, 2))
     found = _perfect(data)
     many = Detections(
@@ -61,7 +61,7 @@ def test_more_detections_than_the_limits(tmp_path):
     assert got == pytest.approx(pycocotools_figures(data, many, 'bbox'), abs=1e-12)
     assert got['COCO_4_bbox_AR_100'] < got['COCO_4_bbox_AR_1000']
 
-    data, _ = make_world(rng, num_images=2, federated=True)
+    data, _ = make_detections(rng, num_images=2, federated=True)
     got = GroundTruth(data, CATEGORIES, True).evaluate(many)
     want = lvis_figures(write(data, tmp_path / 'lvis.json'), many, 'bbox')
     assert {k: got[f'bbox_{k}'] for k in want} == pytest.approx(want, abs=1e-12)
@@ -102,7 +102,7 @@ def _perfect(data: dict) -> Detections:
 @pytest.mark.parametrize('number', [lambda n: n, lambda n: 0, lambda n: n % 5 + 1])
 def test_ids_of_annotations_do_not_matter(federated: bool, number):
     """pycocotools and lvis-api treat id 0 as "not matched", and equal ids as one object."""
-    data, _ = make_world(np.random.default_rng(0), federated=federated)
+    data, _ = make_detections(np.random.default_rng(0), federated=federated)
     for n, annotation in enumerate(data['annotations']):
         _, _, w, h = annotation['bbox']
         annotation.update(id=number(n), iscrowd=0, area=w * h)
@@ -113,7 +113,7 @@ def test_ids_of_annotations_do_not_matter(federated: bool, number):
 
 
 def test_area_and_crowd_may_be_missing():
-    data, detections = make_world(np.random.default_rng(0))
+    data, detections = make_detections(np.random.default_rng(0))
     bare = copy.deepcopy(data)
     for annotation, without in zip(data['annotations'], bare['annotations'], strict=True):
         annotation.update(iscrowd=0, area=annotation['bbox'][2] * annotation['bbox'][3])
@@ -123,7 +123,7 @@ def test_area_and_crowd_may_be_missing():
 
 
 def test_ignored_objects_of_lvis_are_excluded(tmp_path):
-    data, detections = make_world(np.random.default_rng(4), federated=True)
+    data, detections = make_detections(np.random.default_rng(4), federated=True)
     before = GroundTruth(data, CATEGORIES, True).evaluate(detections)
     for annotation in data['annotations'][::3]:
         annotation['ignore'] = 1
@@ -134,7 +134,7 @@ def test_ignored_objects_of_lvis_are_excluded(tmp_path):
 
 
 def test_some_metrics_of_some_images():
-    data, detections = make_world(np.random.default_rng(3))
+    data, detections = make_detections(np.random.default_rng(3))
     everything = GroundTruth(data, CATEGORIES)
     name = 'COCO_3_bbox_mAP_50'
     assert everything.evaluate(detections, [name]) == {name: everything.evaluate(detections)[name]}
@@ -148,7 +148,7 @@ def test_some_metrics_of_some_images():
 
 
 def test_images_keep_the_order_of_the_file():
-    data, _ = make_world(np.random.default_rng(3))
+    data, _ = make_detections(np.random.default_rng(3))
     truth = GroundTruth(data, CATEGORIES)
     assert truth.images_in_file_order == [image['id'] for image in data['images']]
     assert truth.image_ids == sorted(truth.images_in_file_order) != truth.images_in_file_order
@@ -156,13 +156,13 @@ def test_images_keep_the_order_of_the_file():
 
 @pytest.mark.parametrize('federated', [False, True])
 def test_no_detections(federated: bool):
-    data, _ = make_world(np.random.default_rng(0), federated=federated)
+    data, _ = make_detections(np.random.default_rng(0), federated=federated)
     got = GroundTruth(data, CATEGORIES, federated).evaluate(Detections.concatenate([]))
     assert set(got.values()) == {0, -1} if federated else {0}
 
 
 def test_errors(tmp_path):
-    data, detections = make_world(np.random.default_rng(0))
+    data, detections = make_detections(np.random.default_rng(0))
     path = write(data, tmp_path / 'instances.json')
     with pytest.raises(FileNotFoundError, match='build_annotations'):
         GroundTruth(tmp_path / 'no.json', CATEGORIES)
@@ -182,7 +182,7 @@ def test_errors(tmp_path):
 
 def test_subset_of_the_categories():
     """The other categories that the images of LVIS list are ignored."""
-    data, detections = make_world(np.random.default_rng(0), federated=True)
+    data, detections = make_detections(np.random.default_rng(0), federated=True)
     some = Categories(bases=CATEGORIES.bases, novels=CATEGORIES.novels[:1])
     every = GroundTruth(data, CATEGORIES, federated=True).evaluate(detections)
     got = GroundTruth(data, some, federated=True).evaluate(
@@ -193,7 +193,7 @@ def test_subset_of_the_categories():
 
 def test_pickle():
     """A dataset with an index is sent to the workers of a data loader."""
-    data, detections = make_world(np.random.default_rng(0))
+    data, detections = make_detections(np.random.default_rng(0))
     truth = GroundTruth(data, CATEGORIES)
     want = truth.evaluate(detections)
     assert pickle.loads(pickle.dumps(truth)).evaluate(detections) == want

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from evaluation_world import CATEGORIES, make_world
+from random_detections import CATEGORIES, make_detections
 
 from oadp.categories import Categories
 from oadp.dp.evaluation import Curves, GroundTruth, copypaste, metric_prefixes
@@ -41,14 +41,14 @@ def test_each_metric_uses_its_part_of_the_curves():
 
 
 def test_text_of_average_precisions():
-    data, detections = make_world(np.random.default_rng(0))
+    data, detections = make_detections(np.random.default_rng(0))
     metrics = GroundTruth(data, CATEGORIES).evaluate(detections)
     text = copypaste(metrics)
     assert list(text) == [f'COCO_{g}_bbox_mAP_copypaste' for g in ('4_3', '4', '3')]
     assert text['COCO_3_bbox_mAP_copypaste'] == ' '.join(
         f'{metrics[f"COCO_3_bbox_mAP_{k}"]:.4f}' for k in ('', '50', '75', 's', 'm', 'l')
     )
-    data, detections = make_world(np.random.default_rng(0), federated=True)
+    data, detections = make_detections(np.random.default_rng(0), federated=True)
     metrics = GroundTruth(data, CATEGORIES, True).evaluate(detections)
     (line,) = copypaste(metrics).values()
     assert line.startswith(f'AP:{metrics["bbox_AP"]:.4f} AP50:')

@@ -57,7 +57,7 @@ class Planter:
             names = CATEGORIES.all_[label], CATEGORIES.all_[other]
             self.confused[names] = self.confused.get(names, 0) + 1
 
-    def world(self) -> tuple[GroundTruth, Detections]:
+    def inputs(self) -> tuple[GroundTruth, Detections]:
         names = [dict(id=i, name=name) for i, name in enumerate(CATEGORIES.all_)]
         images = [dict(id=i, width=700, height=700) for i in range(10)]
         data = dict(images=images, annotations=self.annotations, categories=names)
@@ -86,7 +86,7 @@ def planted() -> Planter:
 
 
 def test_planted_errors_are_counted(planted: Planter):
-    truth, detections = planted.world()
+    truth, detections = planted.inputs()
     proposals = {i: np.array(p, np.float32) for i, p in planted.proposals.items()}
     analysis = analyze(truth, detections, proposals)
     assert analysis.outcomes == planted.counts
@@ -98,7 +98,7 @@ def test_planted_errors_are_counted(planted: Planter):
 
 
 def test_without_proposals_objects_are_missed(planted: Planter):
-    analysis = analyze(*planted.world())
+    analysis = analyze(*planted.inputs())
     for group, counts in planted.counts.items():
         got = analysis.outcomes[group]
         assert got['never proposed'] == 0
@@ -106,7 +106,7 @@ def test_without_proposals_objects_are_missed(planted: Planter):
 
 
 def test_weight_of_a_confusion_is_its_cost_in_recall(planted: Planter):
-    analysis = analyze(*planted.world())
+    analysis = analyze(*planted.inputs())
     for c in analysis.confusions:
         label = CATEGORIES.all_.index(c.true)
         objects = sum(a['category_id'] == label for a in planted.annotations)
@@ -117,7 +117,7 @@ def test_weight_of_a_confusion_is_its_cost_in_recall(planted: Planter):
 
 def test_planted_errors_have_their_type_and_cost(planted: Planter):
     """Duplicates have no cost, as their scores are below those of the true positives."""
-    analysis = analyze(*planted.world())
+    analysis = analyze(*planted.inputs())
     total = {k: sum(counts[k] for counts in planted.counts.values()) for k in OUTCOMES}
     assert analysis.error_counts['Dupe'] == total['found']
     assert analysis.error_counts['Cls'] == (

@@ -3,7 +3,7 @@
 import hotcoco
 import numpy as np
 import pytest
-from evaluation_world import CATEGORIES, make_world
+from random_detections import CATEGORIES, make_detections
 
 from oadp.dp.evaluation import GroundTruth
 from oadp.dp.evaluation.matching import match
@@ -12,7 +12,7 @@ from oadp.dp.evaluation.tide import ERRORS, average_precisions, error_costs
 
 @pytest.mark.parametrize('federated', [False, True])
 def test_equals_hotcoco(federated: bool):
-    data, detections = make_world(np.random.default_rng(0), federated=federated)
+    data, detections = make_detections(np.random.default_rng(0), federated=federated)
     for annotation in data['annotations']:
         annotation.update(iscrowd=0, area=annotation['bbox'][2] * annotation['bbox'][3])
     order = np.random.default_rng(1).permutation(len(detections.scores))
@@ -38,7 +38,7 @@ def test_equals_hotcoco(federated: bool):
 
 @pytest.mark.parametrize('group', ['base', 'novel'])
 def test_average_precision_equals_that_of_the_evaluator(group: str):
-    data, detections = make_world(np.random.default_rng(2))
+    data, detections = make_detections(np.random.default_rng(2))
     truth = GroundTruth(data, CATEGORIES)
     costs, _ = error_costs(match(truth, detections))
     want = truth.evaluate(detections)[truth.metric(f'{group}_AP50')]

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from fusion_world import CATEGORIES, NMS, make_fusion_world
 from mmdet.core import bbox2result, multiclass_nms
+from small_dump import CATEGORIES, NMS, make_small_dump
 
 from oadp.dp.evaluation import Detections, GroundTruth
 from oadp.dp.fusion.records import Dump
@@ -17,18 +17,18 @@ CHANGED = FusionParameters(bbox_novel_gamma=0.75, object_novel_gamma=0.25, objec
 
 
 @pytest.fixture
-def fusion_world(tmp_path):
-    return make_fusion_world(tmp_path)
+def files(tmp_path):
+    return make_small_dump(tmp_path)
 
 
 @pytest.fixture
-def search(fusion_world):
-    return FusionSearch(Dump(fusion_world.dump), GroundTruth(fusion_world.ann_file, CATEGORIES))
+def search(files):
+    return FusionSearch(Dump(files.dump), GroundTruth(files.ann_file, CATEGORIES))
 
 
 @pytest.mark.parametrize('parameters', [FusionParameters(), CHANGED])
-def test_equals_the_detector(fusion_world, search, parameters):
-    dump = Dump(fusion_world.dump)
+def test_equals_the_detector(files, search, parameters):
+    dump = Dump(files.dump)
     results = []
     for image_id in dump.image_ids():
         boxes, bbox_logits, object_logits, objectness = dump.read(image_id)
@@ -37,7 +37,7 @@ def test_equals_the_detector(fusion_world, search, parameters):
         found = multiclass_nms(boxes, scores, NMS['score_thr'], NMS['nms'], NMS['max_per_img'])
         results.append(bbox2result(*found, CATEGORIES.num_all))
     detections = Detections.from_results(dump.image_ids(), results)
-    want = GroundTruth(fusion_world.ann_file, CATEGORIES).evaluate(detections)
+    want = GroundTruth(files.ann_file, CATEGORIES).evaluate(detections)
 
     got = search.evaluate(parameters)
 
@@ -53,21 +53,21 @@ def test_setting_changes_the_result(search):
     assert default[name] - changed[name] > 0.05
 
 
-def test_intermediate_results_are_on_the_first_images(fusion_world, search):
+def test_intermediate_results_are_on_the_first_images(files, search):
     name, reports = 'COCO_3_bbox_mAP_50', []
     final = search.evaluate(FusionParameters(), [name], (name, reports.append))
-    dump = Dump(fusion_world.dump)
+    dump = Dump(files.dump)
     for value, count in zip(reports, (6, 12), strict=True):
-        some = GroundTruth(fusion_world.ann_file, CATEGORIES, image_ids=dump.image_ids()[:count])
+        some = GroundTruth(files.ann_file, CATEGORIES, image_ids=dump.image_ids()[:count])
         assert FusionSearch(dump, some).evaluate(FusionParameters())[name] == value
     assert final == {name: search.evaluate(FusionParameters())[name]}
 
 
 def test_missing_records_are_listed(tmp_path):
-    fusion_world = make_fusion_world(tmp_path, num_images=6, skip=(20, 50))
-    ground_truth = GroundTruth(fusion_world.ann_file, CATEGORIES)
+    files = make_small_dump(tmp_path, num_images=6, skip=(20, 50))
+    ground_truth = GroundTruth(files.ann_file, CATEGORIES)
     with pytest.raises(FileNotFoundError, match=r'2 of 6 images, such as \[20, 50\]; run DUMP='):
-        FusionSearch(Dump(fusion_world.dump), ground_truth)
+        FusionSearch(Dump(files.dump), ground_truth)
 
 
 def test_halves_are_fixed_and_complete():

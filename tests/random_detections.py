@@ -1,4 +1,4 @@
-"""Random ground truth and detections near it, and their metrics by pycocotools and lvis-api."""
+"""Create random ground truth and detections, and compute their metrics with pycocotools and lvis-api."""
 
 import contextlib
 import copy
@@ -18,14 +18,13 @@ SIDE = 200  # pixels
 GROUPS = {'4_3': range(7), '4': range(4), '3': range(4, 7)}
 
 
-def make_world(
+def make_detections(
     rng: np.random.Generator, num_images: int = 30, federated: bool = False, masks: bool = False
 ) -> tuple[dict, Detections]:
-    """Annotations as a dict, and detections: hits, duplicates, confusions, noise, ties.
+    """Return annotations as a dict, and detections: hits, duplicates, confusions, noise, ties.
 
-    There are crowds, areas that differ from the boxes', objects and detections without an area, and
-    no object of the last category; ids of
-    images and annotations are not ascending.
+    There are crowds, areas that differ from those of the boxes, objects and detections without an
+    area, and no object of the last category. Ids of images and annotations are not ascending.
     """
     images, annotations, parts = [], [], []
     num_all = CATEGORIES.num_all

@@ -1,8 +1,8 @@
-"""A working directory to train and test in within seconds: made, not downloaded.
+"""Create a working directory in which a detector can be trained and tested within seconds.
 
-Pictures of coloured rectangles of three base and two novel categories, as COCO and as LVIS, with
-random CLIP features of 16 dimensions and a detector to match. Annotation ids and category ids are not
-in the order of the categories, as in a user's own data.
+The images show colored rectangles of three base and two novel categories, in the formats of COCO and
+LVIS. The CLIP features are random and have 16 dimensions, and the configs define small detectors.
+Annotation ids and category ids are not in the order of the categories, as in a user's own data.
 """
 
 import json
@@ -25,8 +25,8 @@ SIZES = ((96, 64), (64, 96), (96, 72), (80, 80))  # width, height in pixels
 SPLITS = dict(train=range(1, 7), val=range(21, 26))  # image ids
 
 
-def make_world(root: pathlib.Path, lvis: bool = False) -> pathlib.Path:
-    """Write everything under ``root``, and a config; returns the path of the config."""
+def make_training_dataset(root: pathlib.Path, lvis: bool = False) -> pathlib.Path:
+    """Write the dataset and a config under ``root``, and return the path of the config."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     write_json(root / 'categories.json', dict(bases=BASES, novels=NOVELS))

@@ -1,7 +1,7 @@
-"""A working directory in the README's layout, small enough for a laptop: made, not downloaded.
+"""Create a working directory in the layout of the README: images, annotations, proposals, weights.
 
-Nothing in it has a meaning: pictures of coloured rectangles, a CLIP of random weights. It is what the
-end-to-end test types the README's commands in.
+The images show colored rectangles and the CLIP has random weights, so the end-to-end test can run all
+commands of the README on it within minutes.
 """
 
 import json
@@ -20,7 +20,7 @@ OBJECTS_PER_IMAGE = 4
 PROPOSALS_PER_IMAGE = 12
 
 
-def make_world(root: pathlib.Path, seed: int = 0) -> None:
+def make_tiny_dataset(root: pathlib.Path, seed: int = 0) -> None:
     """Write images, annotations, proposals and pretrained weights under ``root``."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)

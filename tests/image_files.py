@@ -1,4 +1,4 @@
-"""Files of many kinds, and what each reader is to make of them."""
+"""Image files of many formats, valid and broken, and the pixels or the error expected of each."""
 
 import pathlib
 import struct

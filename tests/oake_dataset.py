@@ -1,4 +1,4 @@
-"""A small world for extraction: a CLIP of odd sizes, a few pictures, their proposals."""
+"""Create a working directory for extraction: a CLIP of unusual sizes, a few images and their proposals."""
 
 import json
 import pathlib
@@ -33,8 +33,8 @@ def make_clip(resolution: int = RESOLUTION, patch: int = PATCH) -> torch.nn.Modu
     return model.requires_grad_(False).eval()
 
 
-def make_picture(size_wh: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    """Noise at several scales, so that neither smoothness nor noise hides a mistake."""
+def make_image(size_wh: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """Return noise at several scales, so that neither smoothness nor noise hides a mistake."""
     width, height = size_wh
     coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     coarse = np.asarray(Image.fromarray(coarse).resize(size_wh)).astype(int)
@@ -49,8 +49,8 @@ def make_proposals(size_wh: tuple[int, int], n: int, rng: np.random.Generator) -
     return np.concatenate([corner, far, rng.uniform(0, 1, (n, 1))], axis=1).astype(np.float32)
 
 
-def make_small_world(root: pathlib.Path) -> None:
-    """Six training and six validation images in the README's layout."""
+def make_oake_dataset(root: pathlib.Path) -> None:
+    """Write six training and six validation images in the layout of the README."""
     rng = np.random.default_rng(0)
     for split, first in (('train', 100), ('val', 700)):
         folder = root / f'data/coco/{split}2017'
@@ -59,7 +59,7 @@ def make_small_world(root: pathlib.Path) -> None:
         records, proposals = [], {}
         for image_id, size, n in zip(ids, SIZES, NUM_PROPOSALS, strict=True):
             name = f'{image_id:012d}.png'
-            make_picture(size, rng).save(folder / name)
+            make_image(size, rng).save(folder / name)
             records.append(dict(id=image_id, file_name=name, width=size[0], height=size[1]))
             proposals[image_id] = make_proposals(size, n, rng)
         for kind, content in (
@@ -82,5 +82,10 @@ CONFIGS = dict(
 
 
 def read_all(folder: pathlib.Path) -> dict[str, object]:
-    """Every file under a folder, by name."""
+    """Return the content of every file under a folder, by name."""
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob('*') if f.is_file()}
+
+
+def folder(root: pathlib.Path, kind: str, split: str = 'val') -> pathlib.Path:
+    """Return the folder to which the records of a split are written."""
+    return root / f'data/coco/oake/{kind}/{split}2017'

@@ -1,13 +1,13 @@
-"""Config files in the form of the authors', for the worlds of ``training_world`` and ``oake_world``.
+"""Create config files in the form of the authors', for ``training_dataset`` and ``oake_dataset``.
 
-Small ones in our words: variables beside the settings, mmdet's steps that format a batch, todd's access
-layers, schedules as weights of all losses.
+They are small and written for these tests. They have what is typical of that form: variables beside the
+settings, mmdet's steps that format a batch, todd's access layers, and schedules as weights of all losses.
 """
 
 import pathlib
 
 import torch
-from training_world import ROOT, make_world
+from training_dataset import ROOT, make_training_dataset
 
 from oadp.compat import load_tensors
 
@@ -226,13 +226,13 @@ mini_batch_size = 512
 """
 
 
-def make_reference_world(root: pathlib.Path) -> None:
-    """A world to train in with configs of the authors' form: with a global head, and without.
+def make_authors_configs(root: pathlib.Path) -> None:
+    """Create the training dataset and configs in the authors' form, with and without a global head.
 
-    ``theirs.py`` and ``headless.py``; beside them ``ov_coco.py``, of this project's form. Features of
-    images are stored as rows, as some of their files have them.
+    These configs are ``theirs.py`` and ``headless.py``; ``ov_coco.py`` has this project's form. Features
+    of images are stored as rows, as in some of the authors' files.
     """
-    make_world(root)
+    make_training_dataset(root)
     for path in (root / 'oake/globals').rglob('*.pth'):
         torch.save(load_tensors(path)[None], path)
     (root / 'detection.py').write_text(DETECTION)
@@ -248,6 +248,6 @@ def make_reference_world(root: pathlib.Path) -> None:
 
 
 def write_oake_configs(root: pathlib.Path) -> None:
-    """``globals.py`` and ``objects.py``, for the data of ``oake_world.make_small_world``."""
+    """Write ``globals.py`` and ``objects.py``, for the data of ``oake_dataset.make_oake_dataset``."""
     for name, text in dict(base=OAKE_BASE, globals=OAKE_GLOBALS, objects=OAKE_OBJECTS).items():
         (root / f'{name}.py').write_text(text)

@@ -3,7 +3,7 @@
 All paths are relative to the folder, so that a copy of it works.
 """
 
-__all__ = ['make_malformed_world']
+__all__ = ['make_valid_inputs']
 
 import json
 import os
@@ -14,7 +14,7 @@ import shutil
 import numpy as np
 import torch
 from malformed.harness import in_fork
-from training_world import DIM, make_world
+from training_dataset import DIM, make_training_dataset
 
 from oadp.clip.weights import import_clip, save_clip_archive
 from oadp.dp.build import build_detector
@@ -45,15 +45,15 @@ checkpoint_interval = 4
 """
 
 
-def make_malformed_world(root: pathlib.Path) -> None:
-    """Write the world of ``training_world``, with weights, proposals, results, a dump and a bundle."""
+def make_valid_inputs(root: pathlib.Path) -> None:
+    """Write ``training_dataset``, with weights, proposals, results, a dump and a bundle."""
     here = pathlib.Path.cwd()
     os.chdir(root)
     try:
         _write()
     finally:
         os.chdir(here)
-    big = root.parent / 'big'  # linked, so that copies of the world are small
+    big = root.parent / 'big'  # linked, so that copies of the inputs are small
     big.mkdir()
     for name in ('clip.pt', 'w.pth', 'm.pth', 'bundle/model.safetensors'):
         target = big / name.replace('/', '-')
@@ -63,8 +63,8 @@ def make_malformed_world(root: pathlib.Path) -> None:
 
 def _write() -> None:
     root = pathlib.Path()
-    make_world(root)
-    make_world(root, lvis=True)
+    make_training_dataset(root)
+    make_training_dataset(root, lvis=True)
     for config, weights in (('ov_coco.py', 'w.pth'), ('ov_lvis.py', 'm.pth')):
         torch.manual_seed(0)
         torch.save(dict(state_dict=build_detector(load_config(config)).state_dict()), weights)
