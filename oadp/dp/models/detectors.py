@@ -100,29 +100,39 @@ class ViLD(DistilledDetector):
             ValueError: the batch lacks features that the distiller needs, or has another number of
                 them than of boxes.
         """
-        features, losses, proposals = self._train_rpn(img, img_metas, gt_bboxes, gt_bboxes_ignore)
-        losses.update(
-            self.roi_head.forward_train(
-                features,
-                img_metas,
-                proposals,
-                gt_bboxes,
-                gt_labels,
-                gt_bboxes_ignore,
-                gt_masks,
-                object_bboxes=self._paired('object', object_bboxes, clip_objects),
-            )
+        _, losses = self._train_heads(
+            img,
+            img_metas,
+            gt_bboxes,
+            gt_labels,
+            gt_bboxes_ignore,
+            gt_masks,
+            object_bboxes=self._paired('object', object_bboxes, clip_objects),
         )
         losses.update(self._distill(clip_objects=clip_objects))
         return losses
 
-    def _train_rpn(
+    def _train_heads(
         self,
         img: Tensor,
         img_metas: list[dict],
         gt_bboxes: list[Tensor],
+        gt_labels: list[Tensor],
         gt_bboxes_ignore: list[Tensor] | None,
-    ) -> tuple[Sequence[Tensor], Losses, list[Tensor]]:
+        gt_masks: list | None,
+        **boxes: list[Tensor] | None,
+    ) -> tuple[Sequence[Tensor], Losses]:
+        """Return the feature levels, and the losses of the RPN and the RoI head.
+
+        Args:
+            img: see ``forward_train``; so are the other arguments.
+            img_metas: as in mmdet.
+            gt_bboxes: as in mmdet.
+            gt_labels: as in mmdet.
+            gt_bboxes_ignore: as in mmdet.
+            gt_masks: as in mmdet.
+            boxes: what the RoI head's ``forward_train`` takes besides mmdet's arguments.
+        """
         features = self.extract_feat(img)
         losses, proposals = self.rpn_head.forward_train(
             features,
@@ -132,7 +142,19 @@ class ViLD(DistilledDetector):
             gt_bboxes_ignore=gt_bboxes_ignore,
             proposal_cfg=self.train_cfg.get('rpn_proposal', self.test_cfg.rpn),
         )
-        return features, losses, proposals
+        losses.update(
+            self.roi_head.forward_train(
+                features,
+                img_metas,
+                proposals,
+                gt_bboxes,
+                gt_labels,
+                gt_bboxes_ignore,
+                gt_masks,
+                **boxes,
+            )
+        )
+        return features, losses
 
 
 @DETECTORS.register_module()
@@ -200,20 +222,16 @@ class OADP(ViLD):
         Raises:
             ValueError: see ``ViLD``.
         """
-        features, losses, proposals = self._train_rpn(img, img_metas, gt_bboxes, gt_bboxes_ignore)
-        losses.update(
-            self.roi_head.forward_train(
-                features,
-                img_metas,
-                proposals,
-                gt_bboxes,
-                gt_labels,
-                gt_bboxes_ignore,
-                gt_masks,
-                object_bboxes=self._paired('object', object_bboxes, clip_objects),
-                block_bboxes=self._paired('block', block_bboxes, clip_blocks),
-                block_labels=block_labels,
-            )
+        features, losses = self._train_heads(
+            img,
+            img_metas,
+            gt_bboxes,
+            gt_labels,
+            gt_bboxes_ignore,
+            gt_masks,
+            object_bboxes=self._paired('object', object_bboxes, clip_objects),
+            block_bboxes=self._paired('block', block_bboxes, clip_blocks),
+            block_labels=block_labels,
         )
         if self._global_head is not None:
             losses.update(self._global_head.forward_train(features, gt_labels))
