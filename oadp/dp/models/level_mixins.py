@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from oadp.dp.fusion.scores import FusionParameters
 from oadp.dp.models.predictions import FusedPrediction, stages
+from oadp.dp.models.roi_features import pooled_along
 
 
 class ObjectLevel(FusedPrediction):
@@ -110,17 +111,59 @@ class ObjectLevel(FusedPrediction):
             object_bboxes: each image's (m, 4) xyxy object boxes in the network's input; None does
                 not run the object head.
         """
-        losses = super().forward_train(  # type: ignore[misc]  # of the RoI head
-            x, img_metas, proposal_list, gt_bboxes, gt_labels, gt_bboxes_ignore, gt_masks
+        losses, _ = self._train(
+            [(self._object_head, object_bboxes)],
+            x,
+            img_metas,
+            proposal_list,
+            gt_bboxes,
+            gt_labels,
+            gt_bboxes_ignore,
+            gt_masks,
         )
-        if self._object_head is not None and object_bboxes is not None:
-            self._look_at(x, object_bboxes, self._object_head)
         return losses
+
+    def _train(
+        self,
+        others: Sequence[tuple[nn.Module | None, list[Tensor] | None]],
+        x: Sequence[Tensor],
+        *args: Any,
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the losses of the RoI head, and the logits of other heads on boxes of their own.
+
+        The RoI features of all boxes are computed in one pass, that of the (last) box head's samples.
+
+        Args:
+            others: heads, and each image's (n, 4) xyxy boxes for them. Without a head or boxes, an entry
+                is left out.
+            x: the feature levels.
+            args: further arguments of the RoI head.
+        """
+        present = [
+            (head, boxes) for head, boxes in others if head is not None and boxes is not None
+        ]
+        rois = [bbox2roi(boxes) for _, boxes in present]
+        extractor = self._extractor()
+        with pooled_along(extractor, rois) as pooled:
+            losses = super().forward_train(x, *args)  # type: ignore[misc]  # of the RoI head
+        if not pooled:  # a cascade may end before its last stage
+            pooled = [extractor(x[: extractor.num_inputs], r) for r in rois]
+        logits = [
+            self._classify(head, features)
+            for (head, _), features in zip(present, pooled, strict=True)
+        ]
+        return losses, logits
+
+    def _extractor(self) -> Any:
+        return stages(self.bbox_roi_extractor)[-1]
 
     def _look_at(self, x: Sequence[Tensor], boxes: list[Tensor], head: nn.Module) -> Tensor:
         """Return a head's (n, C + 1) logits of all images' boxes, in the order of the images."""
-        extractor = stages(self.bbox_roi_extractor)[-1]
-        features = extractor(x[: extractor.num_inputs], bbox2roi(boxes))
+        extractor = self._extractor()
+        return self._classify(head, extractor(x[: extractor.num_inputs], bbox2roi(boxes)))
+
+    def _classify(self, head: nn.Module, features: Tensor) -> Tensor:
+        """Return a head's (n, C + 1) logits of (n, c, h, w) RoI features."""
         if len(features):
             return head(self._share(features))[0]
         # SyncBN sends its sums in float32, but in its input's type if that is empty; in fp16 a process
@@ -157,31 +200,32 @@ class BlockLevel(ObjectLevel):
         self,
         x: Sequence[Tensor],
         *args: Any,
+        object_bboxes: list[Tensor] | None = None,
         block_bboxes: list[Tensor] | None = None,
         block_labels: list[Tensor] | None = None,
-        **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Return the losses of ``ObjectLevel``, and those of the block head.
 
         Args:
             x: the feature levels.
             args: see ``ObjectLevel.forward_train``.
+            object_bboxes: see ``ObjectLevel.forward_train``.
             block_bboxes: each image's (m, 4) xyxy blocks in the network's input.
             block_labels: each image's (m, C) bool: the categories in a block.
-            kwargs: see ``ObjectLevel.forward_train``.
 
         Raises:
             ValueError: there is a block head, and the batch lacks blocks or their labels.
         """
         if self._block_head is None:
-            return super().forward_train(x, *args, **kwargs)
+            losses, _ = self._train([(self._object_head, object_bboxes)], x, *args)
+            return losses
         if block_bboxes is None or block_labels is None:
             raise ValueError(
                 'the block head needs block_bboxes and block_labels, which the batch lacks: '
                 'LoadCLIPFeatures loads them and Collect passes them on, in the training pipeline'
             )
-        losses = super().forward_train(x, *args, **kwargs)
-        logits = self._look_at(x, block_bboxes, self._block_head)
+        others = [(self._object_head, object_bboxes), (self._block_head, block_bboxes)]
+        losses, (*_, logits) = self._train(others, x, *args)
         losses.update(self._block_head.loss(logits, torch.cat(block_labels)))
         return losses
 
