@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from mmdet.models import TwoStageDetector
 from todd import Config
 from todd.distillers import SelfDistiller, Student
@@ -89,6 +90,52 @@ class DistilledDetector(TwoStageDetector, Student[SelfDistiller]):
             self.distiller.step()
         self.distiller.reset()
         return losses
+
+    def _parse_losses(self, losses: Losses) -> tuple[Tensor, dict[str, float]]:
+        """Return the sum of the losses, and all values for the log, as mmdet's detectors do.
+
+        mmdet reads each value from the device, and reduces it over the processes, by itself; a
+        detector with distillation has twice as many values. Here they are read and reduced together.
+
+        Args:
+            losses: tensors, or lists of one per feature level. Only names with ``loss`` are summed.
+
+        Raises:
+            TypeError: a value is neither a tensor nor a list of tensors.
+            RuntimeError: the processes have different numbers of values.
+        """
+        values = {name: _mean(name, value) for name, value in losses.items()}
+        total = sum(value for name, value in values.items() if 'loss' in name)
+        assert isinstance(total, Tensor), 'a detector has losses'
+        values['loss'] = total
+        means = torch.stack([value.detach() for value in values.values()])
+        if dist.is_available() and dist.is_initialized():
+            _check_number(list(values), means.device)
+            dist.all_reduce(means.div_(dist.get_world_size()))
+        return total, dict(zip(values, means.tolist(), strict=True))
+
+
+def _mean(name: str, value: Any) -> Tensor:
+    """Return the 0-d mean of a tensor, or the sum of the means of several."""
+    if isinstance(value, Tensor):
+        return value.mean()
+    if isinstance(value, list) and value:
+        return sum(x.mean() for x in value)  # type: ignore[return-value]  # not empty
+    raise TypeError(
+        f'loss {name!r}: expected a tensor or a list of tensors, found {type(value).__name__}'
+    )
+
+
+def _check_number(names: list[str], device: torch.device) -> None:
+    """Check that all processes have as many values: otherwise they would wait for each other forever."""
+    lengths = torch.tensor([len(names), -len(names)], device=device)
+    dist.all_reduce(lengths, dist.ReduceOp.MAX)
+    highest, lowest = lengths.tolist()
+    if highest != -lowest:
+        raise RuntimeError(
+            f'rank {dist.get_rank()} has {len(names)} losses and recalls, {names}, and other processes '
+            f'have {-lowest} to {highest}: a head or a loss depends on the images of a process'
+        )
 
 
 def _join(features: Tensor | list[Tensor]) -> Tensor:
