@@ -62,6 +62,26 @@ class _OnGPU(Tensor):
             _note('setitem')
         self.content[_unwrap_index(index)] = _unwrap(value)
 
+    def contiguous(self, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+        if self.is_contiguous(memory_format=memory_format):
+            return self
+        return self.clone(memory_format=memory_format)
+
+    def new_tensor(self, data: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
+        _note('new_tensor')
+        return _OnGPU(torch.tensor(data, dtype=dtype or self.dtype))
+
+    def __invert__(self) -> Tensor:
+        return torch.bitwise_not(self)
+
+    def copy_(self, source: Tensor, non_blocking: bool = False) -> '_OnGPU':
+        _run(_aten.copy_.default, (self, source, non_blocking), {})
+        return self
+
+    def nonzero(self, as_tuple: bool = False) -> Any:
+        _note('nonzero')
+        return tree_map(_wrap, self.content.nonzero(as_tuple=as_tuple))
+
     def tolist(self) -> Any:
         _note('tolist')
         return self.content.tolist()
@@ -139,6 +159,10 @@ def _note(what: Any) -> None:
     _waits.append(f'{what} at {where}')
 
 
+def _nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
+    return x.nonzero(as_tuple=as_tuple)
+
+
 class _Event:
     """``torch.cuda.Event``, as far as extraction uses it."""
 
@@ -166,7 +190,9 @@ def pretend_gpu() -> Iterator[list[str]]:
         with (
             mock.patch.multiple(torch.cuda, **cuda),
             mock.patch.object(Tensor, 'pin_memory', lambda self: self),
+            mock.patch.object(torch, 'nonzero', _nonzero),
             mock.patch.object(ImageEncoder, 'forward', forward),
+            torch.backends.cudnn.flags(enabled=False),  # BatchNorm's has no kernel on the CPU
             torch.no_grad(),
             _Mode(),
         ):

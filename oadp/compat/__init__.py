@@ -4,7 +4,7 @@ Those packages are no longer maintained, but OADP is a plugin for them. Each ada
 function whose docstring says what fails without it. Importing this package has no effect: ``oadp.dp``
 calls ``install()`` before it imports mmdet, and ``oadp.clip.weights`` calls ``prepare_clip()`` before it
 imports clip. On the stack of the paper's authors (torch 1.12, mmcv-full 1.7.0, mmdet 2.25) the adapters
-change nothing.
+change no result.
 """
 
 __all__ = [

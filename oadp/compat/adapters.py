@@ -82,7 +82,7 @@ def install() -> None:
         _adapt_half_precision()
         _adapt_numpy_aliases()
         prepare_clip()
-        importlib.import_module('todd')  # here, so that its messages are suppressed, too
+        _adapt_schedules()  # imports todd here, so that its messages are suppressed, too
 
 
 def _adapt_mmcv_ops() -> None:
@@ -166,6 +166,12 @@ def _adapt_half_precision() -> None:
         return
     fp16_utils.autocast = functools.partial(torch.amp.autocast, 'cuda')
     optimizer.GradScaler = functools.partial(torch.amp.GradScaler, 'cuda')
+
+
+def _adapt_schedules() -> None:
+    from oadp.compat.schedules import adapt_schedules
+
+    adapt_schedules()
 
 
 class _NumpyWithAliases(types.ModuleType):

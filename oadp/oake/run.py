@@ -28,6 +28,9 @@ DRY_RUN_IMAGES = 4  # per split
 _BATCH_TOKENS = dict(cpu=3200, cuda=512 * 198)
 """Tokens in a mini-batch. CPU: 16 parts of an image for ViT-B/32, whose activations fit the cache;
 GPU: 512 parts (reference configuration)."""
+_BATCH_TOKENS_CPU_FLOAT32 = 800
+"""The same for float32 on a CPU: 4 parts. 16 parts take 1.2 times the processor's time, as their
+activations, 39 MB in the MLP, do not fit the cache (32 MB; measured with one thread)."""
 
 _DATASET_KEYS = ('root', 'annFile', 'output_dir', 'auto_fix', 'type')
 _LOADER_KEYS = ('dataset', 'num_workers')
@@ -146,9 +149,12 @@ def default_batch_size(
     if given is not None:
         _check_number('mini_batch_size', given, 1)
 
+    most = _BATCH_TOKENS[device.type]
+    if device.type == 'cpu' and encoder.patches.weight.dtype == torch.float32:
+        most = _BATCH_TOKENS_CPU_FLOAT32
+
     def batch_size(size_hw: tuple[int, int]) -> int:
-        tokens = encoder.num_tokens(size_hw, task.is_masked)
-        return given or max(1, _BATCH_TOKENS[device.type] // tokens)
+        return given or max(1, most // encoder.num_tokens(size_hw, task.is_masked))
 
     return batch_size
 

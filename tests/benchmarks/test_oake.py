@@ -23,7 +23,8 @@ def measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, devi
 
 def test_last_line_is_json(monkeypatch, capsys):
     result = measure(monkeypatch, capsys, 'cpu')
-    assert result['device'] == 'cpu' and 'share_of_peak' not in result
+    assert result['device'] == 'cpu' and result['peak_sides'] == [1024, 2048]
+    assert 0 < result['share_of_peak'] and 0 < result['encoder_share_of_peak'] < 1
     for kind in ('objects', 'blocks', 'globals'):
         figures = result[kind]
         rates = figures['crops_per_second'], figures['encoder_crops_per_second']
@@ -40,3 +41,10 @@ def test_on_a_gpu(monkeypatch, capsys):
     with pretend_gpu():
         result = measure(monkeypatch, capsys, str(GPU))
     assert result['device'] == 'pretended' and 0 <= result['share_of_peak'] < 1
+    assert result['peak_sides'] == [4096, 8192]
+
+
+@pytest.mark.gpu
+def test_on_a_real_gpu(monkeypatch, capsys):
+    result = measure(monkeypatch, capsys, 'cuda')
+    assert 0 < result['share_of_peak'] < 1 and 0 < result['encoder_share_of_peak'] < 1

@@ -6,38 +6,22 @@ head may have one box head, or one per stage of a cascade; it may have a ``share
 Attribute names that begin with an underscore are keys of the released checkpoints: do not rename.
 """
 
-__all__ = ['BlockLevel', 'ObjectLevel', 'RoIPrediction']
+__all__ = ['BlockLevel', 'ObjectLevel']
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
 import torch
-from mmdet.core import bbox2roi, multiclass_nms
+from mmdet.core import bbox2roi
 from mmdet.models.builder import build_head
 from torch import Tensor, nn
 
-from oadp.dp.fusion.scores import FusionParameters, fuse_scores
-from oadp.dp.models.nms import is_plain_nms, nms_settings, top_detections
+from oadp.dp.fusion.scores import FusionParameters
+from oadp.dp.models.predictions import FusedPrediction, stages
+from oadp.dp.models.roi_features import pooled_along
 
 
-class RoIPrediction(NamedTuple):
-    """The outputs of the heads for an image's n RoIs, before score fusion and suppression.
-
-    Attributes:
-        boxes: (n, 4) xyxy, within the image; pixels of the original image, or of the network's
-            input without rescaling.
-        bbox_logits: (n, C + 1) of the box head, background last.
-        object_logits: (n, C + 1) of the object head, background −∞; None without that head.
-        objectness: (n,) in [0, 1], the scores of the proposals.
-    """
-
-    boxes: Tensor
-    bbox_logits: Tensor
-    object_logits: Tensor | None
-    objectness: Tensor
-
-
-class ObjectLevel:
+class ObjectLevel(FusedPrediction):
     """Add an object head to a RoI head (ViLD-ensemble, arXiv:2104.13921, section 3.4).
 
     Args:
@@ -62,7 +46,6 @@ class ObjectLevel:
     mask_head: Any
     with_mask: bool
     with_shared_head: bool
-    _bbox_forward: Any
 
     def __init__(
         self,
@@ -77,16 +60,6 @@ class ObjectLevel:
             raise ValueError(f'fusion={dict(fusion)}, and there is no object_head to fuse with')
         self.fusion = FusionParameters.from_mapping(fusion or {})
         self._object_head = _build_beside(bbox_head, object_head)
-
-    @property
-    def box_head(self) -> Any:
-        """The box head; of a cascade, that of the last stage."""
-        return _stages(self.bbox_head)[-1]
-
-    @property
-    def is_base(self) -> Tensor:
-        """(C,) bool: which categories had boxes in training."""
-        return self.box_head.fc_cls.is_base
 
     def set_vocabulary(
         self,
@@ -104,7 +77,7 @@ class ObjectLevel:
             object_embeddings: (C, d) text embeddings for the object head; None uses those of the box
                 head.
         """
-        heads = [(head, bbox_embeddings) for head in _stages(self.bbox_head)]
+        heads = [(head, bbox_embeddings) for head in stages(self.bbox_head)]
         if self._object_head is not None:
             given = bbox_embeddings if object_embeddings is None else object_embeddings
             heads.append((self._object_head, given))
@@ -138,17 +111,59 @@ class ObjectLevel:
             object_bboxes: each image's (m, 4) xyxy object boxes in the network's input; None does
                 not run the object head.
         """
-        losses = super().forward_train(  # type: ignore[misc]  # of the RoI head
-            x, img_metas, proposal_list, gt_bboxes, gt_labels, gt_bboxes_ignore, gt_masks
+        losses, _ = self._train(
+            [(self._object_head, object_bboxes)],
+            x,
+            img_metas,
+            proposal_list,
+            gt_bboxes,
+            gt_labels,
+            gt_bboxes_ignore,
+            gt_masks,
         )
-        if self._object_head is not None and object_bboxes is not None:
-            self._look_at(x, object_bboxes, self._object_head)
         return losses
+
+    def _train(
+        self,
+        others: Sequence[tuple[nn.Module | None, list[Tensor] | None]],
+        x: Sequence[Tensor],
+        *args: Any,
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return the losses of the RoI head, and the logits of other heads on boxes of their own.
+
+        The RoI features of all boxes are computed in one pass, that of the (last) box head's samples.
+
+        Args:
+            others: heads, and each image's (n, 4) xyxy boxes for them. Without a head or boxes, an entry
+                is left out.
+            x: the feature levels.
+            args: further arguments of the RoI head.
+        """
+        present = [
+            (head, boxes) for head, boxes in others if head is not None and boxes is not None
+        ]
+        rois = [bbox2roi(boxes) for _, boxes in present]
+        extractor = self._extractor()
+        with pooled_along(extractor, rois) as pooled:
+            losses = super().forward_train(x, *args)  # type: ignore[misc]  # of the RoI head
+        if not pooled:  # a cascade may end before its last stage
+            pooled = [extractor(x[: extractor.num_inputs], r) for r in rois]
+        logits = [
+            self._classify(head, features)
+            for (head, _), features in zip(present, pooled, strict=True)
+        ]
+        return losses, logits
+
+    def _extractor(self) -> Any:
+        return stages(self.bbox_roi_extractor)[-1]
 
     def _look_at(self, x: Sequence[Tensor], boxes: list[Tensor], head: nn.Module) -> Tensor:
         """Return a head's (n, C + 1) logits of all images' boxes, in the order of the images."""
-        extractor = _stages(self.bbox_roi_extractor)[-1]
-        features = extractor(x[: extractor.num_inputs], bbox2roi(boxes))
+        extractor = self._extractor()
+        return self._classify(head, extractor(x[: extractor.num_inputs], bbox2roi(boxes)))
+
+    def _classify(self, head: nn.Module, features: Tensor) -> Tensor:
+        """Return a head's (n, C + 1) logits of (n, c, h, w) RoI features."""
         if len(features):
             return head(self._share(features))[0]
         # SyncBN sends its sums in float32, but in its input's type if that is empty; in fp16 a process
@@ -158,98 +173,6 @@ class ObjectLevel:
 
     def _share(self, features: Tensor) -> Tensor:
         return self.shared_head(features) if self.with_shared_head else features
-
-    def predict_logits(
-        self,
-        x: Sequence[Tensor],
-        proposals: list[Tensor],
-        img_metas: list[dict],
-        rescale: bool = False,
-    ) -> list[RoIPrediction]:
-        """Return the outputs of the heads for each image.
-
-        Args:
-            x: the feature levels.
-            proposals: each image's (n, 5) xyxy and objectness, in the network's input.
-            img_metas: each image's ``img_shape`` and ``scale_factor``.
-            rescale: whether to return boxes in pixels of the original image.
-        """
-        counts = [len(p) for p in proposals]
-        rois, results = self._run_box_heads(x, bbox2roi(proposals), img_metas, counts)
-        object_logits: Sequence[Tensor | None] = [None] * len(proposals)
-        if self._object_head is not None:
-            object_logits = list(self._object_head(results['bbox_feats'])[0].split(counts))
-        predictions = []
-        for i, (image_rois, deltas, logits) in enumerate(
-            zip(
-                rois.split(counts),
-                results['bbox_pred'].split(counts),
-                results['cls_score'].split(counts),
-                strict=True,
-            )
-        ):
-            boxes, _ = self.box_head.get_bboxes(
-                image_rois,
-                None,
-                deltas,
-                img_metas[i]['img_shape'],
-                img_metas[i]['scale_factor'],
-                rescale=rescale,
-            )
-            predictions.append(RoIPrediction(boxes, logits, object_logits[i], proposals[i][:, 4]))
-        return predictions
-
-    def _run_box_heads(
-        self, x: Sequence[Tensor], rois: Tensor, img_metas: list[dict], counts: list[int]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the RoIs of the (last) box head, and its outputs as mmdet names them."""
-        return rois, self._bbox_forward(x, rois)
-
-    def score(self, prediction: RoIPrediction) -> Tensor:
-        """Return (n, C + 1) scores, background last: the fusion, or the box head's softmax alone."""
-        if prediction.object_logits is None:
-            return prediction.bbox_logits.float().softmax(dim=1)
-        return fuse_scores(
-            prediction.bbox_logits,
-            prediction.object_logits,
-            self.is_base,
-            self.fusion,
-            objectness=prediction.objectness,
-        )
-
-    def simple_test_bboxes(
-        self,
-        x: Sequence[Tensor],
-        img_metas: list[dict],
-        proposals: list[Tensor],
-        rcnn_test_cfg: Any,
-        rescale: bool = False,
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return each image's (k, 5) detections, xyxy and score, and their (k,) labels.
-
-        As in mmdet, ``rcnn_test_cfg=None`` returns (n, 4) boxes and (n, C + 1) scores instead.
-        """
-        results = []
-        for prediction in self.predict_logits(x, proposals, img_metas, rescale):
-            boxes, scores = prediction.boxes, self.score(prediction)
-            results.append(
-                (boxes, scores)
-                if rcnn_test_cfg is None
-                else _suppress(boxes, scores, rcnn_test_cfg)
-            )
-        boxes_by_image, labels_by_image = zip(*results, strict=True)
-        return list(boxes_by_image), list(labels_by_image)
-
-    def aug_test_bboxes(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse test-time augmentation.
-
-        Raises:
-            NotImplementedError: always. mmdet's would merge the scores of the box head and leave the
-                object head out.
-        """
-        raise NotImplementedError(
-            'test-time augmentation is not defined for fused scores: give one scale and no flip'
-        )
 
 
 class BlockLevel(ObjectLevel):
@@ -277,38 +200,34 @@ class BlockLevel(ObjectLevel):
         self,
         x: Sequence[Tensor],
         *args: Any,
+        object_bboxes: list[Tensor] | None = None,
         block_bboxes: list[Tensor] | None = None,
         block_labels: list[Tensor] | None = None,
-        **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Return the losses of ``ObjectLevel``, and those of the block head.
 
         Args:
             x: the feature levels.
             args: see ``ObjectLevel.forward_train``.
+            object_bboxes: see ``ObjectLevel.forward_train``.
             block_bboxes: each image's (m, 4) xyxy blocks in the network's input.
             block_labels: each image's (m, C) bool: the categories in a block.
-            kwargs: see ``ObjectLevel.forward_train``.
 
         Raises:
             ValueError: there is a block head, and the batch lacks blocks or their labels.
         """
         if self._block_head is None:
-            return super().forward_train(x, *args, **kwargs)
+            losses, _ = self._train([(self._object_head, object_bboxes)], x, *args)
+            return losses
         if block_bboxes is None or block_labels is None:
             raise ValueError(
                 'the block head needs block_bboxes and block_labels, which the batch lacks: '
                 'LoadCLIPFeatures loads them and Collect passes them on, in the training pipeline'
             )
-        losses = super().forward_train(x, *args, **kwargs)
-        logits = self._look_at(x, block_bboxes, self._block_head)
+        others = [(self._object_head, object_bboxes), (self._block_head, block_bboxes)]
+        losses, (*_, logits) = self._train(others, x, *args)
         losses.update(self._block_head.loss(logits, torch.cat(block_labels)))
         return losses
-
-
-def _stages(part: Any) -> list[Any]:
-    """Return the modules of a cascade's stages, or the one module of other RoI heads."""
-    return list(part) if isinstance(part, nn.ModuleList) else [part]
 
 
 def _build_beside(
@@ -318,9 +237,3 @@ def _build_beside(
         return None
     defaults = bbox_head if isinstance(bbox_head, Mapping) else bbox_head[-1]
     return build_head({**defaults, **head})
-
-
-def _suppress(boxes: Tensor, scores: Tensor, cfg: Any) -> tuple[Tensor, Tensor]:
-    if not is_plain_nms(cfg.nms):
-        return multiclass_nms(boxes, scores, cfg.score_thr, cfg.nms, cfg.max_per_img)
-    return top_detections(boxes, scores, **nms_settings(cfg))

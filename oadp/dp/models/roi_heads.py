@@ -21,7 +21,8 @@ from mmdet.models import HEADS
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from torch import Tensor
 
-from oadp.dp.models.level_mixins import BlockLevel, ObjectLevel, RoIPrediction
+from oadp.dp.models.level_mixins import BlockLevel, ObjectLevel
+from oadp.dp.models.predictions import RoIPrediction
 
 
 @HEADS.register_module()
