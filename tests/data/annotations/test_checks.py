@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oadp.categories import Categories
+from oadp.data.annotations import checks
 from oadp.data.annotations.build import build
 from oadp.data.annotations.checks import read_annotations
 from oadp.data.annotations.file import AnnotationFile
@@ -177,6 +178,17 @@ def test_all_faults_are_listed_at_once(tmp_path):
     lines = str(e.value).splitlines()
     assert len(lines) == 3 and all('x.json: ' in line for line in lines)
     assert any('not among the images: 9 (id 0: 7, ' in line and '…)' in line for line in lines)
+
+
+@pytest.mark.parametrize('size', [[64, 48], [10**30, 0]])
+def test_masks_are_compared_with_images_that_are_listed_later(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(checks, '_AT_ONCE', 1)  # as in a file of many annotations
+    data = changed((*ANNOTATION, 'segmentation'), dict(size=size, counts=[size[0] * size[1]]))
+    data = dict(sorted(data.items()))
+    assert list(data)[0] == 'annotations'
+    for read in (read_annotations, AnnotationFile.read):
+        with pytest.raises(ValueError, match=r'size of the annotation.s image: 1 \(id 1\)'):
+            read(write(tmp_path / 'x.json', data), ALL_NEEDS)
 
 
 def test_polygons_of_too_few_points_are_removed(tmp_path, log):
