@@ -29,6 +29,7 @@ FOLDER = '.oadp_cache'
 _LOCK = 'lock'
 _KEY = 'key'
 _KEEP = 24 * 3600  # seconds without use, after which the result of an older content is removed
+_LARGE = 10_000_000  # bytes
 _DIGITS = 16  # of the SHA-256s in file names
 _NAME = re.compile(rf'(?P<stem>.*)-(?P<content>[0-9a-f]{{{_DIGITS}}})-[0-9a-f]{{{_DIGITS}}}\.npz')
 _NOT_WRITABLE = (
@@ -130,20 +131,17 @@ def _convert(
     convert: Callable[[ArrayWriter], None],
     path: pathlib.Path,
 ) -> ArrayFile:
-    logger = runtime.get_logger()
-    logger.info(
-        '%s: converting %.0f MB, once for this content', source, source.stat().st_size / 1e6
-    )
-    begin = time.monotonic()
+    size, begin = source.stat().st_size, time.monotonic()
+    # A small file takes no time, so its conversion is not worth a line.
+    log = runtime.get_logger().info if size >= _LARGE else runtime.get_logger().debug
+    log('%s: converting %.0f MB, once for this content', source, size / 1e6)
     with atomic_write(path) as temporary, ArrayWriter(temporary) as writer:
         convert(writer)
         writer.add_bytes(_KEY, [key.encode()])
         if sha256(source) != content:
             raise ValueError(f'{source}: changed while it was read; start again')
-    logger.info(
-        '%s: converted in %.0f s to %s (%.0f MB), which all processes share',
-        source, time.monotonic() - begin, path, path.stat().st_size / 1e6,
-    )  # fmt: skip
+    seconds, made = time.monotonic() - begin, path.stat().st_size / 1e6
+    log('%s: converted in %.0f s to %s (%.0f MB)', source, seconds, path, made)
     _remove_older(path)
     return ArrayFile(path, verify=False)
 

@@ -12,7 +12,6 @@ import pytest
 from oadp.data.converted import cache
 from oadp.data.converted.array_file import ArrayWriter
 from oadp.data.converted.cache import FOLDER, open_converted
-from oadp.utils import runtime
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +25,6 @@ def source(tmp_path: pathlib.Path) -> pathlib.Path:
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data/x.txt').write_text('123')
     return tmp_path / 'data/x.txt'
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture):
-    logger = runtime.get_logger()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def digits(source: pathlib.Path, version: int = 1, calls: list | None = None) -> list[int]:
@@ -51,7 +42,8 @@ def results(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(folder.glob('*.npz'))
 
 
-def test_a_file_is_converted_once(source, log):
+def test_a_file_is_converted_once(source, log, monkeypatch):
+    monkeypatch.setattr(cache, '_LARGE', 3)
     calls: list = []
     assert digits(source, calls=calls) == digits(source, calls=calls) == [1, 2, 3]
     assert len(calls) == 1 and len(results(source.parent / FOLDER)) == 1

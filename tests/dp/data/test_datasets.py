@@ -13,7 +13,6 @@ from training_world import CATEGORY_IDS, NAMES, make_world, write_json
 from oadp.categories import get_categories
 from oadp.dp import build_dataset
 from oadp.dp.data.image_reading import ReadImage
-from oadp.utils import runtime
 from oadp.utils.config import load_config, to_plain
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -308,15 +307,6 @@ def test_perfect_detections_without_area_and_iscrowd(here, changed, name: str, k
 
     dataset = build_dataset(load_config(f'ov_{name}.py', changed('val', edit)), 'val')
     assert dataset.evaluate(perfect_results(dataset))[key] == pytest.approx(1)
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture):
-    """The log of OADP, whose logger does not propagate."""
-    logger = runtime.get_logger()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def test_annotations_excluded_from_training_are_counted(here, changed, log):
