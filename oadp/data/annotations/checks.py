@@ -11,6 +11,8 @@ __all__ = [
     'AnnotationColumns',
     'Need',
     'Report',
+    'check_exists',
+    'log_tolerated',
     'not_an_object',
     'read_annotations',
 ]
@@ -25,7 +27,7 @@ import numpy as np
 
 from oadp.categories import Categories
 from oadp.data.annotations.columns import Column, Records, examples_of
-from oadp.data.annotations.findings import Finding, Findings
+from oadp.data.annotations.findings import Findings
 from oadp.data.annotations.lists import CategoryList, ImageList, Need, check_references
 from oadp.data.annotations.masks import MaskSizes, check_masks
 from oadp.utils import runtime
@@ -91,13 +93,13 @@ class Report:
     def use(self) -> None:
         """Raise an error as ``raise_errors`` does, and log what is tolerated in one line."""
         self.raise_errors()
-        if self.tolerated:
-            found = ', '.join(map(_briefly, self.tolerated))
-            runtime.get_logger().info('%s: tolerated: %s', self.path, found)
+        log_tolerated(self.path, self.tolerated.summary())
 
 
-def _briefly(finding: Finding) -> str:
-    return f'{finding.what}: {finding.count} ({finding.advice})'
+def log_tolerated(path: str | os.PathLike, tolerated: str) -> None:
+    """Log the summary of what is tolerated, if it is not empty."""
+    if tolerated:
+        runtime.get_logger().info('%s: tolerated: %s', path, tolerated)
 
 
 class AnnotationCheck:
@@ -262,11 +264,7 @@ def read_annotations(
         FileNotFoundError: no such file.
         ValueError: the file has faults; all are listed.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f'{path}: no such annotation file; `python -m oadp.build_annotations` makes those of '
-            'COCO and LVIS (README, "Annotations")'
-        )
+    check_exists(path)
     data = read_json(path)
     if not isinstance(data, dict):
         raise ValueError(not_an_object(path, type(data).__name__))
@@ -277,6 +275,19 @@ def read_annotations(
     report = check.finish(path, {key: type(value).__name__ for key, value in data.items()})
     report.use()
     return data, report.columns
+
+
+def check_exists(path: str | os.PathLike) -> None:
+    """Check that an annotation file exists.
+
+    Raises:
+        FileNotFoundError: it does not.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'{path}: no such annotation file; `python -m oadp.build_annotations` makes those of '
+            'COCO and LVIS (README, "Annotations")'
+        )
 
 
 def not_an_object(path: str | os.PathLike, found: str) -> str:
