@@ -35,15 +35,18 @@ class DecodedRecords(Sequence[Record]):
     Args:
         decode: returns the record of a row.
         rows: (n,) the rows of the records.
+
+    Attributes:
+        rows: (n,) int32.
     """
 
     def __init__(self, decode: Callable[[int], Record], rows: np.ndarray) -> None:
         self._decode = decode
-        self._rows = rows
+        self.rows = np.asarray(rows, np.int32)
         self._assigned: dict[int, Record] = {}  # by position
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -57,7 +60,7 @@ class DecodedRecords(Sequence[Record]):
         position = range(len(self))[index]
         if position in self._assigned:
             return self._assigned[position]
-        return self._decode(int(self._rows[position]))
+        return self._decode(int(self.rows[position]))
 
     def __setitem__(self, index: int, record: Record) -> None:
         self._assigned[range(len(self))[index]] = record
@@ -73,7 +76,7 @@ class DecodedRecords(Sequence[Record]):
 
     def select(self, positions: Sequence[int] | np.ndarray) -> 'DecodedRecords':
         """Return the records of some positions, which are decoded at each access as well."""
-        chosen = DecodedRecords(self._decode, self._rows[np.asarray(positions, np.int64)])
+        chosen = DecodedRecords(self._decode, self.rows[np.asarray(positions, np.int64)])
         if self._assigned:
             pairs = enumerate(np.asarray(positions).tolist())
             chosen._assigned = {i: self._assigned[p] for i, p in pairs if p in self._assigned}

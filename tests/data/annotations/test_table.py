@@ -1,6 +1,7 @@
 """A table has the content that ``read_annotations`` returns, and raises its errors."""
 
 import json
+import multiprocessing
 import pathlib
 import pickle
 
@@ -185,3 +186,38 @@ def test_assigned_records_are_kept():
     chosen = got.select([2, 3])
     assert [r['row'] for r in chosen] == [-1, 30]
     assert [r['row'] for r in chosen.select(range(1))] == [-1]
+
+
+def private_memory() -> float:
+    """Return what this process does not share with others, in MB."""
+    lines = pathlib.Path('/proc/self/smaps_rollup').read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith('Private_')) / 1000
+
+
+def _touch(table: AnnotationTable, results) -> None:
+    table.annotation(0)
+    before = private_memory()
+    for image_id in table.image_ids.tolist():
+        for row in table.rows_of_image(image_id).tolist():
+            table.annotation(row)
+    results.put(private_memory() - before)
+
+
+@pytest.mark.skipif(not pathlib.Path('/proc/self/smaps_rollup').exists(), reason='needs Linux')
+@pytest.mark.parametrize('method', ['fork', 'spawn'])
+def test_memory_of_workers_does_not_grow(tmp_path, method):
+    """Decoded, these annotations take 30 MB."""
+    data = example()
+    polygon = [[0.5 * (i % 90) for i in range(80)]]
+    data['annotations'] = [
+        {**data['annotations'][0], 'id': i, 'image_id': 10 + 10 * (i % 2), 'segmentation': polygon}
+        for i in range(10_000)
+    ]
+    table = open_annotations(write(tmp_path / 'x.json', data), ALL_NEEDS)
+    context = multiprocessing.get_context(method)
+    results = context.Queue()
+    worker = context.Process(target=_touch, args=(table, results))
+    worker.start()
+    grown = results.get(timeout=300)
+    worker.join()
+    assert grown < 3

@@ -218,7 +218,7 @@ def test_too_narrow_image_is_named(here: pathlib.Path, tmp_path):
     dataset = build_dataset(load_config('ov_coco.py'), 'val')
     Image.new('RGB', (1, 5000)).save(tmp_path / 'strip.png')
     dataset.img_prefix = str(tmp_path)
-    dataset.data_infos[1].update(filename='strip.png', width=1, height=5000)
+    dataset.data_infos[1] = dataset.data_infos[1] | dict(filename='strip.png', width=1, height=5000)
     with pytest.raises(ValueError, match='strip.png: the image cannot be resized'):
         dataset[1]
 
