@@ -43,6 +43,17 @@ def _close_log_files() -> Iterator[None]:
         handler.close()
 
 
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """The log of OADP, whose logger does not propagate to the root logger."""
+    from oadp.utils import runtime
+
+    logger = runtime.get_logger()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
 @pytest.fixture(scope='session')
 def golden() -> pathlib.Path:
     """The folder of recorded outputs; the test is skipped where it is not there."""

@@ -8,9 +8,12 @@ change no result.
 """
 
 __all__ = [
+    'PickledArray',
     'install',
     'load_pickled_arrays',
     'load_tensors',
+    'locate_pickled_arrays',
+    'not_arrays',
     'ops_in_use',
     'prepare_clip',
     'quiet_imports',
@@ -22,5 +25,11 @@ __all__ = [
 
 from oadp.compat.adapters import install, ops_in_use, prepare_clip, quiet_imports
 from oadp.compat.distributed import sync_bn_to_bn, wrap_distributed
-from oadp.compat.loading import load_pickled_arrays, load_tensors
+from oadp.compat.loading import (
+    load_pickled_arrays,
+    load_tensors,
+    locate_pickled_arrays,
+    not_arrays,
+)
+from oadp.compat.pickled_arrays import PickledArray
 from oadp.compat.reference_configs import translate_config, translate_location

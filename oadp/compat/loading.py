@@ -5,9 +5,16 @@ any Python function to be called while they are read. This module admits only th
 tensors, NumPy arrays and plain values.
 """
 
-__all__ = ['add_safe_globals', 'load_pickled_arrays', 'load_tensors']
+__all__ = [
+    'add_safe_globals',
+    'load_pickled_arrays',
+    'load_tensors',
+    'locate_pickled_arrays',
+    'not_arrays',
+]
 
 import collections
+import contextlib
 import datetime
 import errno
 import functools
@@ -16,12 +23,21 @@ import os
 import pathlib
 import pickle
 import zipfile
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
-from oadp.compat.safe_arrays import PlainDtype, SafeArray, admit_arrays, scalar, unpickle
+from oadp.compat.pickled_arrays import LocatingUnpickler
+from oadp.compat.safe_arrays import (
+    PlainDtype,
+    SafeArray,
+    SafeUnpickler,
+    admit_arrays,
+    scalar,
+    unpickle,
+)
 
 _NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 """The module of NumPy's functions in files of NumPy 1 and NumPy 2; each reads files of the other."""
@@ -158,13 +174,38 @@ def load_pickled_arrays(path: str | os.PathLike) -> Any:
         FileNotFoundError: the file does not exist.
         ValueError: the file is truncated, not a pickle, or names anything else. No code of it is run.
     """
-    path = pathlib.Path(path).expanduser()
+    return _unpickle(pathlib.Path(path).expanduser(), SafeUnpickler)
+
+
+def locate_pickled_arrays(path: str | os.PathLike) -> Any:
+    """Read a pickle as ``load_pickled_arrays`` does, but leave the data of arrays in the file.
+
+    Args:
+        path: see ``load_pickled_arrays``.
+
+    Returns:
+        The content of the file, with a ``PickledArray`` for each array.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: see ``load_pickled_arrays``.
+    """
+    return _unpickle(pathlib.Path(path).expanduser(), LocatingUnpickler)
+
+
+def _unpickle(path: pathlib.Path, unpickler: type[SafeUnpickler]) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file')
-    with path.open('rb') as f:
-        try:
-            return unpickle(f, path.stat().st_size, admit_arrays)
-        except ValueError as e:
-            raise ValueError(
-                f'{path}: expected a pickle of NumPy arrays of numbers in plain containers; found: {e}'
-            ) from e
+    with path.open('rb') as f, not_arrays(path):
+        return unpickle(f, path.stat().st_size, admit_arrays, unpickler=unpickler)
+
+
+@contextlib.contextmanager
+def not_arrays(path: str | os.PathLike) -> Iterator[None]:
+    """Name the file and what is expected in it in a ``ValueError`` about its content."""
+    try:
+        yield
+    except ValueError as e:
+        raise ValueError(
+            f'{path}: expected a pickle of NumPy arrays of numbers in plain containers; found: {e}'
+        ) from e

@@ -6,11 +6,14 @@ that accept only numeric dtypes, and only data of exactly the size that dtype an
 """
 
 __all__ = [
+    'BoundedFile',
     'PlainDtype',
     'SafeArray',
+    'SafeUnpickler',
     'admit_arrays',
     'array_from_buffer',
     'empty_array',
+    'encode_latin1',
     'scalar',
     'set_array_state',
     'unpickle',
@@ -117,20 +120,27 @@ class SafeArray(np.ndarray):
         return empty_array().view(cls)
 
 
-class _Bounded:
+class BoundedFile:
     """File that refuses to read more bytes than are left: a forged length allocates no buffer."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
-        self._left = size
+        self._size = self._left = size
+
+    @property
+    def position(self) -> int:
+        """The number of bytes that have been read."""
+        return self._size - self._left
 
     def read(self, size: int) -> bytes:
+        """Read bytes as a file does."""
         if size > self._left:
             raise EOFError('the file is truncated')
         self._left -= size
         return self._file.read(size)
 
     def readline(self) -> bytes:
+        """Read a line as a file does."""
         line = self._file.readline()
         self._left -= len(line)
         return line
@@ -138,15 +148,15 @@ class _Bounded:
 
 # Python's unpickler, not the one in C: the number of a memoized object is the key of a dict here and the
 # length of an array there, where a forged number would fill the memory.
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    """Unpickler that calls only what ``admitted`` returns for a name."""
+class SafeUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """Unpickler that calls only what ``admitted`` returns for a name, see :func:`unpickle`."""
 
     stack: list[Any]
     dispatch: ClassVar[dict[int, Callable[..., Any]]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
     def __init__(
         self,
-        file: _Bounded,
+        file: BoundedFile,
         admitted: Callable[[str, str], Any],
         persistent: Callable[[Any], Any] | None,
     ) -> None:
@@ -155,14 +165,17 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         self._persistent = persistent
 
     def find_class(self, module: str, name: str) -> Any:
+        """Look a name up."""
         return self._admitted(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
+        """Return the object for a reference."""
         if self._persistent is None:
             raise pickle.UnpicklingError('the pickle refers to another file')
         return self._persistent(pid)
 
     def load_build(self) -> None:
+        """Set the state of an array or a dtype."""
         state = self.stack.pop()
         instance = self.stack[-1]
         if type(instance) is np.ndarray:
@@ -182,6 +195,7 @@ def unpickle(
     size: int,
     admitted: Callable[[str, str], Any],
     persistent: Callable[[Any], Any] | None = None,
+    unpickler: type[SafeUnpickler] = SafeUnpickler,
 ) -> Any:
     """Read a pickle in which every name is looked up by ``admitted``.
 
@@ -190,19 +204,21 @@ def unpickle(
         size: its number of bytes.
         admitted: return the object for a module and a name; raise ``UnpicklingError`` to refuse it.
         persistent: return the object for a reference to data outside the pickle.
+        unpickler: the class that reads.
 
     Raises:
         ValueError: the pickle is broken or names something that is not admitted.
     """
     try:
-        return _Unpickler(_Bounded(file, size), admitted, persistent).load()
+        return unpickler(BoundedFile(file, size), admitted, persistent).load()
     except OSError:
         raise
     except Exception as e:  # a corrupt file may raise anything
         raise ValueError(str(e) or type(e).__name__) from e
 
 
-def _encode_latin1(text: Any, encoding: Any = 'latin1') -> bytes:
+def encode_latin1(text: Any, encoding: Any = 'latin1') -> bytes:
+    """Replace ``_codecs.encode``, by which protocols 0 to 2 store bytes as text."""
     if encoding not in ('latin1', 'latin-1', 'iso-8859-1') or not isinstance(text, str):
         raise pickle.UnpicklingError(
             f'expected bytes in latin1, found the encoding {encoding!r:.20}'
@@ -214,12 +230,12 @@ def _bytes(data: Any = b'', encoding: Any = 'latin1') -> bytes:
     """Replace ``bytes`` and ``bytearray``, but refuse a number, which would allocate zeros."""
     if isinstance(data, (bytes, bytearray)):
         return bytes(data)
-    return _encode_latin1(data, encoding)
+    return encode_latin1(data, encoding)
 
 
 _PLAIN: Mapping[tuple[str, str], Any] = {
     # Protocols 0 to 2 write the bytes of an array and small containers with these.
-    ('_codecs', 'encode'): _encode_latin1,
+    ('_codecs', 'encode'): encode_latin1,
     ('collections', 'OrderedDict'): collections.OrderedDict,
     **{
         (module, name): _bytes if name.startswith('byte') else getattr(builtins, name)

@@ -1,19 +1,31 @@
 """Read proposals, and check that they belong to the images of a split.
 
+A file of COCO's training split has 2.4 GB. It is converted once, and the boxes of an image are read when they
+are needed.
+
 If a list is read in the wrong order, its length is right, but each image gets the boxes of another one. This
 is detected by boxes that extend beyond their images.
 """
 
-__all__ = ['check_proposals', 'load_proposals', 'outside']
+__all__ = ['ProposalList', 'Proposals', 'check_proposals', 'load_proposals', 'outside']
 
+import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from oadp.compat import load_pickled_arrays
+from oadp.compat import PickledArray, locate_pickled_arrays, not_arrays
+from oadp.data.converted.array_file import ArrayFile, ArrayWriter
+from oadp.data.converted.cache import open_converted
+
+_VERSION = 1
+"""Increase this when the arrays or the checks change, so that files are converted and checked again."""
+
+_WIDTH = 5  # numbers of a box
+_BYTES = _WIDTH * np.dtype(np.float32).itemsize
 
 OVERHANG_PIXELS = 2.0
 OVERHANG_RATIO = 0.01
@@ -21,13 +33,76 @@ OVERHANG_RATIO = 0.01
 side. Rescaling and rounding to float16 move a box by less."""
 
 
+class ProposalList(Sequence[np.ndarray]):
+    """The proposals of some images, which are read from a file one at a time.
+
+    Args:
+        file: as :func:`load_proposals` converts it.
+        rows: (n,) the positions of the images in the file.
+    """
+
+    def __init__(self, file: ArrayFile, rows: np.ndarray) -> None:
+        self._file = file
+        self._rows = rows
+        self._first = file.array('first')
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ProposalList, (self._file, self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the (k, 5) float32 array of a position; those of a slice as a list."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = int(self._rows[index])
+        start, stop = (self._first[row : row + 2] * _BYTES).tolist()
+        return np.frombuffer(self._file.read('boxes', start, stop), np.float32).reshape(-1, _WIDTH)
+
+    def select(self, positions: Sequence[int] | np.ndarray) -> 'ProposalList':
+        """Return the proposals of some positions."""
+        return ProposalList(self._file, self._rows[np.asarray(positions, np.int64)])
+
+
+class Proposals(Mapping[int, np.ndarray]):
+    """The proposals of a split by image id, which are read from a file one at a time.
+
+    Args:
+        ids: (n,) the ids of the images, in the order of the list.
+        arrays: (k, 5) float32 arrays: xyxy in pixels and objectness.
+
+    Attributes:
+        arrays: see the argument.
+    """
+
+    def __init__(self, ids: Sequence[int], arrays: ProposalList) -> None:
+        self._ids = np.array(ids, np.int64)
+        self._by_id = np.argsort(self._ids, kind='stable').astype(np.int32)
+        self.arrays = arrays
+
+    def __getitem__(self, image_id: int) -> np.ndarray:
+        place = int(np.searchsorted(self._ids, image_id, sorter=self._by_id))
+        if place < len(self._ids) and self._ids[row := int(self._by_id[place])] == image_id:
+            return self.arrays[row]
+        raise KeyError(image_id)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ids.tolist())
+
+
 def load_proposals(
     file: str | os.PathLike,
     image_ids: Sequence[int],
     sizes_wh: Sequence[tuple[int, int] | None],
     is_sorted: bool,
-) -> dict[int, np.ndarray]:
-    """Read the proposals of a split.
+) -> Proposals:
+    """Check the proposals of a split, and open them.
+
+    The file is converted once, see :func:`~oadp.data.converted.cache.open_converted`.
 
     Args:
         file: pickled list of (k, 5) float arrays: xyxy in pixels of the image, objectness.
@@ -45,9 +120,33 @@ def load_proposals(
     file = pathlib.Path(file)
     if not file.is_file():
         raise FileNotFoundError(f'{file}: no such file of proposals (README, "Proposals")')
-    checked = check_proposals(file, load_pickled_arrays(file), image_ids, sizes_wh, is_sorted)
-    ids = sorted(image_ids) if is_sorted else image_ids
-    return dict(zip(ids, checked, strict=True))
+    order = _order(image_ids, is_sorted)
+    ids = [image_ids[i] for i in order]
+    convert = functools.partial(_convert, file, ids)
+    converted = open_converted(file, dict(format='proposals', version=_VERSION), convert)
+    _check_length(file, len(converted.array('first')) - 1, len(ids))
+    _check_fit(file, converted.array('extents'), image_ids, sizes_wh, is_sorted)
+    return Proposals(ids, ProposalList(converted, np.arange(len(ids), dtype=np.int32)))
+
+
+def _convert(file: pathlib.Path, ids: Sequence[int], writer: ArrayWriter) -> None:
+    """Check the arrays of a file and write them, one at a time."""
+    arrays = _checked_list(file, locate_pickled_arrays(file), len(ids))
+    lengths, extents = [0], []
+
+    def pieces() -> Iterator[bytes]:
+        with file.open('rb') as f:
+            for n, (image_id, located) in enumerate(zip(ids, arrays, strict=True)):
+                with not_arrays(file):
+                    array = located.load(f) if isinstance(located, PickledArray) else located
+                array = _checked(_name(file, n, image_id), array)
+                lengths.append(len(array))
+                extents.append(_extent(array))
+                yield array.tobytes()
+
+    writer.add_bytes('boxes', pieces())
+    writer.add('first', np.cumsum(lengths, dtype=np.int64))
+    writer.add('extents', np.array(extents, np.float32).reshape(-1, 4))
 
 
 def check_proposals(
@@ -75,32 +174,74 @@ def check_proposals(
             when it is encoded.
     """
     file = pathlib.Path(file)
+    arrays = _checked_list(file, arrays, len(image_ids))
+    ids = [image_ids[i] for i in _order(image_ids, is_sorted)]
+    checked = [
+        _checked(_name(file, n, image_id), array)
+        for n, (image_id, array) in enumerate(zip(ids, arrays, strict=True))
+    ]
+    extents = np.array([_extent(array) for array in checked], np.float32).reshape(-1, 4)
+    _check_fit(file, extents, image_ids, sizes_wh, is_sorted)
+    return checked
+
+
+def _order(image_ids: Sequence[int], is_sorted: bool) -> list[int]:
+    """Return the positions of the images in the order of the list."""
+    positions = range(len(image_ids))
+    return sorted(positions, key=lambda i: image_ids[i]) if is_sorted else list(positions)
+
+
+def _checked_list(file: pathlib.Path, arrays: Any, num_images: int) -> Sequence[Any]:
     if not isinstance(arrays, (list, tuple)):
         raise ValueError(f'{file}: expected a list of arrays, found a {type(arrays).__name__}')
-    if len(arrays) != len(image_ids):
+    _check_length(file, len(arrays), num_images)
+    return arrays
+
+
+def _check_length(file: pathlib.Path, length: int, num_images: int) -> None:
+    if length != num_images:
         raise ValueError(
-            f'{file}: proposals of {len(arrays)} images, but the annotation file has '
-            f'{len(image_ids)} images; the two must be of the same split of the same dataset'
+            f'{file}: proposals of {length} images, but the annotation file has '
+            f'{num_images} images; the two must be of the same split of the same dataset'
         )
-    in_file = np.arange(len(image_ids))
-    by_id = np.array(sorted(in_file, key=lambda i: image_ids[i]), int)
-    order, other = (by_id, in_file) if is_sorted else (in_file, by_id)
-    checked = [
-        _checked(f'{file}: number {n} of the list, proposals of image {image_ids[i]}', array)
-        for n, (i, array) in enumerate(zip(order, arrays, strict=True))
-    ]
-    wrong = _misfits(checked, [sizes_wh[i] for i in order])
-    if wrong:
-        box = checked[wrong[0]]
-        first, size = image_ids[order[wrong[0]]], sizes_wh[order[wrong[0]]]
-        fits = not _misfits(checked, [sizes_wh[i] for i in other])
+
+
+def _check_fit(
+    file: pathlib.Path,
+    extents: np.ndarray,
+    image_ids: Sequence[int],
+    sizes_wh: Sequence[tuple[int, int] | None],
+    is_sorted: bool,
+) -> None:
+    """Check that no box is far outside its image.
+
+    Args:
+        file: path for error messages.
+        extents: (n, 4), see ``_extent``, in the order of the list.
+        image_ids: see :func:`check_proposals`.
+        sizes_wh: see :func:`check_proposals`.
+        is_sorted: see :func:`check_proposals`.
+    """
+    order = _order(image_ids, is_sorted)
+    sizes = np.array([size or (np.nan, np.nan) for size in sizes_wh], np.float64).reshape(-1, 2)
+    wrong = np.flatnonzero(_overhang(extents, sizes[order]).any(axis=1))
+    if len(wrong):
+        first = order[wrong[0]]
+        x1, y1, x2, y2 = extents[wrong[0]]
+        fits = not _overhang(extents, sizes[_order(image_ids, not is_sorted)]).any()
         raise ValueError(
-            f'{file}: {len(wrong)} of {len(checked)} images have proposals far outside the image, '
-            f'such as image {first} of {size[0]} × {size[1]} pixels, whose boxes span '
-            f'({box[:, 0].min():g}, {box[:, 1].min():g}) to '
-            f'({box[:, 2].max():g}, {box[:, 3].max():g}); {_advice(is_sorted, fits)}'
+            f'{file}: {len(wrong)} of {len(extents)} images have proposals far outside the image, '
+            f'such as image {image_ids[first]} of {sizes_wh[first][0]} × {sizes_wh[first][1]} '  # type: ignore[index]
+            f'pixels, whose boxes span ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}); '
+            f'{_advice(is_sorted, fits)}'
         )
-    return checked
+
+
+def _extent(array: np.ndarray) -> np.ndarray:
+    """Return the smallest x1, y1 and the largest x2, y2; NaN without boxes, or if any is not finite."""
+    if not len(array) or not np.isfinite(array).all():
+        return np.full(4, np.nan, np.float32)
+    return np.concatenate([array[:, :2].min(axis=0), array[:, 2:4].max(axis=0)])
 
 
 def _advice(is_sorted: bool, fits: bool) -> str:
@@ -117,14 +258,6 @@ def _advice(is_sorted: bool, fits: bool) -> str:
     )
 
 
-def _misfits(arrays: Sequence[np.ndarray], sizes_wh: Sequence[tuple[int, int] | None]) -> list[int]:
-    return [
-        i
-        for i, (array, size) in enumerate(zip(arrays, sizes_wh, strict=True))
-        if size and np.isfinite(array).all() and outside(array[:, :4], size).any()
-    ]
-
-
 def outside(xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     """Return which boxes extend beyond their image by more than the tolerance.
 
@@ -139,9 +272,18 @@ def outside(xyxy: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     >>> outside(boxes, (100, 50)).tolist()
     [False, True]
     """
-    size = np.array([*size_wh, *size_wh], np.float64)
+    return _overhang(xyxy, np.asarray(size_wh, np.float64)).any(axis=1)
+
+
+def _overhang(xyxy: np.ndarray, sizes_wh: np.ndarray) -> np.ndarray:
+    """Return which sides of boxes are out of images by more than the tolerance; none where one is NaN."""
+    size = np.concatenate([sizes_wh, sizes_wh], axis=-1)
     slack = np.maximum(OVERHANG_PIXELS, OVERHANG_RATIO * size)
-    return ((xyxy < -slack) | (xyxy > size + slack)).any(axis=1)
+    return (xyxy < -slack) | (xyxy > size + slack)
+
+
+def _name(file: pathlib.Path, n: int, image_id: int) -> str:
+    return f'{file}: number {n} of the list, proposals of image {image_id}'
 
 
 def _checked(what: str, array: Any) -> np.ndarray:

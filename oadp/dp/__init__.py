@@ -16,7 +16,7 @@ import importlib
 import sys
 from typing import Any
 
-_BUILDERS = {'build_dataset': 'oadp.dp.data.datasets', 'build_detector': 'oadp.dp.build'}
+_BUILDERS = {'build_dataset': 'oadp.dp.data.build', 'build_detector': 'oadp.dp.build'}
 """The public functions of the package, and their modules."""
 
 

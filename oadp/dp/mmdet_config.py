@@ -101,7 +101,7 @@ def _with_categories(model: dict[str, Any], categories: Any) -> dict[str, Any]:
 
 
 def _data(config: Mapping[str, Any]) -> dict[str, Any]:
-    from oadp.dp.data.datasets import resolve_dataset
+    from oadp.dp.data.build import resolve_dataset
 
     loaders = {
         split: {k: v for k, v in to_plain(config[key]['dataloader']).items() if k != 'dataset'}

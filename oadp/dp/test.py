@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     check_dump(args, root := runtime.dump_dir())
     config = load_config(args.config, args.override)
     register()
-    from oadp.dp.data.datasets import build_dataset
+    from oadp.dp.data.build import build_dataset
     from oadp.dp.engine.checkpoints import load_detector
     from oadp.dp.evaluation.outputs import Outputs, evaluate, set_fusion
     from oadp.dp.fusion.record_dataset import dump_dataset

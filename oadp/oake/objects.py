@@ -11,6 +11,8 @@ if __name__ == '__main__':  # before the imports below, so that --help does not 
 
     run('oadp.oake.objects', lambda: main('objects'))
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -48,7 +50,7 @@ class Objects(Task):
         encoder: ImageEncoder,
         cut_on_device: bool = False,
         *,
-        proposals: dict[int, np.ndarray],
+        proposals: Mapping[int, np.ndarray],
         expand_mode: ExpandMode = 'ADAPTIVE',
         max_num: int | None = None,
     ) -> None:

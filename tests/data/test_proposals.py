@@ -2,12 +2,14 @@
 
 import pathlib
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oadp.data.converted.cache import FOLDER
 from oadp.data.proposals import check_proposals, load_proposals, outside
 
 IDS = [7, 3, 5]
@@ -147,3 +149,55 @@ def test_order_of_proposals(tmp_path):
 def test_wrong_proposals(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         load_proposals(proposals_file(tmp_path, content), *UNKNOWN, is_sorted=True)
+
+
+def test_a_file_is_converted_once_for_any_split_and_order(tmp_path, monkeypatch):
+    file = proposals_file(tmp_path, filling(SIZES[1], SIZES[2], SIZES[0]))
+    first = load_proposals(file, IDS, SIZES, True)
+    monkeypatch.setattr('oadp.data.proposals.locate_pickled_arrays', None)  # is not called
+    second = load_proposals(file, IDS, SIZES, True)
+    assert list(first) == list(second) == [3, 5, 7] and len(second) == 3
+    for image_id in IDS:
+        np.testing.assert_array_equal(first[image_id], second[image_id])
+    with pytest.raises(ValueError, match='fit in the other order, so set proposal_sorted=True'):
+        load_proposals(file, IDS, SIZES, False)
+    with pytest.raises(ValueError, match='proposals of 3 images, but the annotation file has 2'):
+        load_proposals(file, IDS[:2], SIZES[:2], True)
+    with pytest.raises(KeyError):
+        second[4]
+
+
+def test_arrays_can_be_changed_and_sent_to_other_processes(tmp_path):
+    by_id = load_proposals(proposals_file(tmp_path, filling(*SIZES)), IDS, SIZES, False)
+    by_id[7][:] = 0
+    assert by_id[7][0, 2] == 640
+    content = pickle.dumps(by_id.arrays)
+    assert len(content) < 1000
+    assert pickle.loads(content)[1:][0].tolist() == by_id[3].tolist()
+    chosen = by_id.arrays.select([2, 0])
+    assert len(chosen) == 2 and chosen[-1].tolist() == by_id[7].tolist()
+
+
+@pytest.mark.parametrize('content', [b'', b'x' * 400], ids=['empty', 'something else'])
+def test_a_damaged_result_is_made_again(tmp_path, log, content):
+    file = proposals_file(tmp_path, filling(*SIZES))
+    load_proposals(file, IDS, SIZES, False)
+    [made] = (tmp_path / FOLDER).glob('*.npz')
+    made.write_bytes(content)
+    assert load_proposals(file, IDS, SIZES, False)[3].tolist() == [[0, 0, 100, 100, 0.5]]
+    assert 'it is made again' in log.text
+
+
+@pytest.mark.parametrize('protocol', [2, 4])
+def test_few_arrays_are_in_memory_at_once(tmp_path, protocol):
+    """Neither at the conversion nor later; a file of COCO has 2.4 GB."""
+    num, one = 1000, np.zeros((1000, 5), np.float32)
+    (tmp_path / 'p.pkl').write_bytes(pickle.dumps([one.copy() for _ in range(num)], protocol))
+    load_proposals(proposals_file(tmp_path, filling(*SIZES)), IDS, SIZES, False)  # imports
+    for _ in range(2):
+        tracemalloc.start()
+        by_id = load_proposals(tmp_path / 'p.pkl', range(num), [None] * num, False)
+        assert sum(len(by_id[i]) for i in range(num)) == num * len(one)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < num * one.nbytes / 4

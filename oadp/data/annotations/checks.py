@@ -11,6 +11,8 @@ __all__ = [
     'AnnotationColumns',
     'Need',
     'Report',
+    'check_exists',
+    'log_tolerated',
     'not_an_object',
     'read_annotations',
 ]
@@ -24,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from oadp.categories import Categories
-from oadp.data.annotations.columns import Column, Records
-from oadp.data.annotations.findings import Finding, Findings
+from oadp.data.annotations.columns import Column, Records, examples_of
+from oadp.data.annotations.findings import Findings
 from oadp.data.annotations.lists import CategoryList, ImageList, Need, check_references
-from oadp.data.annotations.masks import check_masks
+from oadp.data.annotations.masks import MaskSizes, check_masks
 from oadp.utils import runtime
 from oadp.utils.json_text import read_json
 
@@ -91,13 +93,13 @@ class Report:
     def use(self) -> None:
         """Raise an error as ``raise_errors`` does, and log what is tolerated in one line."""
         self.raise_errors()
-        if self.tolerated:
-            found = ', '.join(map(_briefly, self.tolerated))
-            runtime.get_logger().info('%s: tolerated: %s', self.path, found)
+        log_tolerated(self.path, self.tolerated.summary())
 
 
-def _briefly(finding: Finding) -> str:
-    return f'{finding.what}: {finding.count} ({finding.advice})'
+def log_tolerated(path: str | os.PathLike, tolerated: str) -> None:
+    """Log the summary of what is tolerated, if it is not empty."""
+    if tolerated:
+        runtime.get_logger().info('%s: tolerated: %s', path, tolerated)
 
 
 class AnnotationCheck:
@@ -118,6 +120,7 @@ class AnnotationCheck:
         self._images = ImageList(self._needs, self.errors, self.tolerated)
         self._categories = CategoryList(self._needs, categories, self.errors)
         self._parts: list[AnnotationColumns] = []
+        self._mask_sizes = MaskSizes([], [])
         self._num_without_crowd = 0
 
     def add(self, name: str, record: Any) -> None:
@@ -166,6 +169,7 @@ class AnnotationCheck:
                 found = f'"{name}" is a {kinds[name]}'
                 self.errors.add('values that should be lists', 'expected […]', 1, [found])
         columns = self._columns()
+        self._compare_sizes(columns)
         self._images.finish()
         self._categories.finish()
         category_ids = columns.category_ids
@@ -178,6 +182,19 @@ class AnnotationCheck:
         images = self._images.records
         return Report(
             pathlib.Path(path), self._counts, self.errors, self.tolerated, columns, images
+        )
+
+    def _compare_sizes(self, columns: AnnotationColumns) -> None:
+        """Compare the sizes of run lengths with those of their images, which may be listed later."""
+        positions = np.array(self._mask_sizes.positions, np.int64)
+        said = np.array(self._mask_sizes.sizes_hw, np.int64).reshape(-1, 2)
+        sizes = self._images.sizes_hw(columns.image_ids[positions]).T
+        wrong = positions[(sizes != -1).all(axis=1) & (sizes != said).any(axis=1)]
+        self.errors.add(
+            "annotations whose segmentation differs from the size of the annotation's image",
+            'expected "size": [height, width] of the image',
+            len(wrong),
+            examples_of('annotations', columns.ids, wrong),
         )
 
     def _columns(self) -> AnnotationColumns:
@@ -203,12 +220,12 @@ class AnnotationCheck:
         )
         areas = self._complete(records, boxes, areas, no_crowd)
         if 'mask' in self._needs:
-            heights, widths = self._images.sizes_hw(image_ids)
-            self.tolerated.add(
-                'polygons of fewer than three points',
-                'left out of their masks',
-                check_masks(records, heights, widths),
-            )
+            num_dropped, sizes = check_masks(records)
+            what = 'polygons of fewer than three points'
+            self.tolerated.add(what, 'left out of their masks', num_dropped)
+            start = sum(len(part.ids) for part in self._parts)
+            self._mask_sizes.positions.extend(start + i for i in sizes.positions)
+            self._mask_sizes.sizes_hw.extend(sizes.sizes_hw)
         ignored = np.array([bool(v) for v in records.values('ignore')], bool)
         return AnnotationColumns(ids, image_ids, category_ids, boxes, areas, crowd, ignored)
 
@@ -247,25 +264,30 @@ def read_annotations(
         FileNotFoundError: no such file.
         ValueError: the file has faults; all are listed.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f'{path}: no such annotation file; `python -m oadp.build_annotations` makes those of '
-            'COCO and LVIS (README, "Annotations")'
-        )
+    check_exists(path)
     data = read_json(path)
     if not isinstance(data, dict):
         raise ValueError(not_an_object(path, type(data).__name__))
     check = AnnotationCheck(needs, categories)
-    for name in (
-        'images',
-        'categories',
-        'annotations',
-    ):  # images first, since masks are compared with them
+    for name in ('images', 'categories', 'annotations'):
         if isinstance(data.get(name), list):
             check.add_list(name, data[name])
     report = check.finish(path, {key: type(value).__name__ for key, value in data.items()})
     report.use()
     return data, report.columns
+
+
+def check_exists(path: str | os.PathLike) -> None:
+    """Check that an annotation file exists.
+
+    Raises:
+        FileNotFoundError: it does not.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'{path}: no such annotation file; `python -m oadp.build_annotations` makes those of '
+            'COCO and LVIS (README, "Annotations")'
+        )
 
 
 def not_an_object(path: str | os.PathLike, found: str) -> str:

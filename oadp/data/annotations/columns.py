@@ -4,7 +4,7 @@ A few thousand records are checked together. If all values of a column are valid
 the records are not checked one by one.
 """
 
-__all__ = ['Column', 'Records', 'examples_of']
+__all__ = ['Column', 'Records', 'examples_of', 'positions_of']
 
 import math
 import reprlib
@@ -178,6 +178,12 @@ def examples_of(kind: str, ids: Column, indices: Column, values: Column | None =
         name = f'id {ids[i]}' if ids[i] >= 0 else f'{kind}[{i}]'
         names.append(name if values is None else f'{name}: {values[i]}')
     return names
+
+
+def positions_of(values: Column, ids: Column) -> Column:
+    """Return the position of each value in (m,) distinct ids, which contain all values."""
+    order = np.argsort(ids, kind='stable')
+    return order[np.searchsorted(ids, values, sorter=order)]
 
 
 def _where(faulty: Iterable[bool]) -> list[int]:

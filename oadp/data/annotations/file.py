@@ -5,7 +5,7 @@ the memory. So a file is kept as one string. Its annotations are decoded one at 
 category, and stored as spans of the string.
 """
 
-__all__ = ['AnnotationFile', 'iterate_lists', 'read_images']
+__all__ = ['AnnotationFile', 'elements', 'iterate_lists', 'read_images']
 
 import array
 import dataclasses
@@ -90,7 +90,7 @@ class AnnotationFile:
         starts, ends = array.array('q'), array.array('q')
         found: list[dict[str, Any]] = []
         kinds: dict[str, str] = {}
-        for key, value, start, end in _elements(path, text, kinds):
+        for key, value, start, end in elements(path, text, kinds):
             check.add(key, value)
             if key == 'annotations':
                 starts.append(start)
@@ -119,19 +119,22 @@ def read_images(path: str | os.PathLike, needs: Collection[Need] = ()) -> list[d
     text = read_text(path)
     check = AnnotationCheck(needs)
     kinds: dict[str, str] = {}
-    for key, value, _, _ in _elements(path, text, kinds):
+    for key, value, _, _ in elements(path, text, kinds):
         check.add(key, value)
     report = check.finish(path, kinds)
     report.use()
     return report.images
 
 
-def _elements(
-    path: str | os.PathLike, text: str, kinds: dict[str, str]
+def elements(
+    path: str | os.PathLike,
+    text: str,
+    kinds: dict[str, str],
+    others: dict[str, Any] | None = None,
 ) -> Iterator[tuple[str, Any, int, int]]:
     """Iterate as ``iterate_lists`` does, with errors that name the file."""
     try:
-        yield from iterate_lists(text, kinds)
+        yield from iterate_lists(text, kinds, others)
     except (ValueError, RecursionError) as e:
         fault = json_fault(text, e)
     else:
@@ -142,13 +145,14 @@ def _elements(
 
 
 def iterate_lists(
-    text: str, kinds: dict[str, str] | None = None
+    text: str, kinds: dict[str, str] | None = None, others: dict[str, Any] | None = None
 ) -> Iterator[tuple[str, Any, int, int]]:
     """Yield the elements of the lists in a JSON object.
 
     Args:
         text: the JSON object.
         kinds: filled with the type of each key's value: ``list``, ``dict``, ….
+        others: filled with the values that are not lists.
 
     Yields:
         Key, decoded element, and the start and end of its span in the text.
@@ -158,6 +162,7 @@ def iterate_lists(
     """
     decode = json.JSONDecoder().raw_decode
     kinds = {} if kinds is None else kinds
+    others = {} if others is None else others
 
     def skip(position: int) -> int:
         return _BLANK.match(text, position).end()  # type: ignore[union-attr]
@@ -177,7 +182,7 @@ def iterate_lists(
             raise json.JSONDecodeError(f'duplicate key {key!r}', text, position - 1)
         position = skip(expect(position, ':') + 1)
         if text[position : position + 1] != '[':
-            value, position = decode(text, position)
+            others[key], position = value, _ = decode(text, position)
             kinds[key] = type(value).__name__
         else:
             kinds[key] = 'list'

@@ -65,6 +65,10 @@ class Findings:
     def __len__(self) -> int:
         return len(self._by_what)
 
+    def summary(self) -> str:
+        """Return the kinds in one line, without examples; empty if there are none."""
+        return ', '.join(f'{f.what}: {f.count} ({f.advice})' for f in self)
+
     def message(self, path: object) -> str:
         """Return the message of an error about a file, with one line per kind as compilers print."""
         return '\n'.join(f'{path}: {finding}' for finding in self)

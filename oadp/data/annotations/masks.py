@@ -4,31 +4,41 @@ For a wrong mask, pycocotools raises an error without the annotation, or uses an
 "polygon" of four numbers as a box). So masks are checked first.
 """
 
-__all__ = ['MIN_POLYGON', 'check_masks']
+__all__ = ['MIN_POLYGON', 'MaskSizes', 'check_masks']
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from oadp.data.annotations.columns import Column, Records
+from oadp.data.annotations.columns import Records
 
 MIN_POLYGON = 6  # numbers: three points
+_TOO_LARGE = 2**62  # pixels; no image has this side, and it is an int64
 
 
-def check_masks(records: Records, heights: Column, widths: Column) -> int:
+class MaskSizes(NamedTuple):
+    """The sizes that run lengths have, to be compared with those of their images.
+
+    Attributes:
+        positions: positions of n annotations among those checked.
+        sizes_hw: (height, width) of each in pixels.
+    """
+
+    positions: list[int]
+    sizes_hw: list[tuple[int, int]]
+
+
+def check_masks(records: Records) -> tuple[int, MaskSizes]:
     """Check the ``segmentation`` of annotations, and remove polygons of fewer than three points.
 
     Args:
         records: annotations; polygons are removed in place.
-        heights: (n,) heights of their images in pixels; −1 if unknown.
-        widths: (n,) widths of their images in pixels; −1 if unknown.
 
     Returns:
-        Number of removed polygons.
+        Number of removed polygons; and the sizes of run lengths.
     """
-    missing, wrong, mismatched, dropped = [], [], [], 0
-    sizes = zip(heights.tolist(), widths.tolist(), strict=True)
-    for i, (value, size) in enumerate(zip(records.values('segmentation'), sizes, strict=True)):
+    missing, wrong, dropped, sizes = [], [], 0, MaskSizes([], [])
+    for i, value in enumerate(records.values('segmentation')):
         if not value:
             missing.append(i)
         elif type(value) is list:
@@ -40,8 +50,10 @@ def check_masks(records: Records, heights: Column, widths: Column) -> int:
                 records.records[i]['segmentation'] = kept
         elif not _is_run_lengths(value):
             wrong.append(i)
-        elif -1 not in size and value['size'] != list(size):
-            mismatched.append(i)
+        else:
+            sizes.positions.append(i)
+            height, width = (min(v, _TOO_LARGE) for v in value['size'])
+            sizes.sizes_hw.append((height, width))
     advice = 'give each its mask, or leave masks out of the config (with_mask, --metrics segm)'
     records.fault('without segmentation', advice, missing)
     records.fault(
@@ -50,12 +62,7 @@ def check_masks(records: Records, heights: Column, widths: Column) -> int:
         wrong,
         'segmentation',
     )
-    records.fault(
-        "whose segmentation differs from the size of the annotation's image",
-        'expected "size": [height, width] of the image',
-        mismatched,
-    )
-    return dropped
+    return dropped, sizes
 
 
 def _is_polygon(value: Any) -> bool:

@@ -3,30 +3,25 @@
 __all__ = ['left_out_annotations', 'log_left_out_annotations']
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from oadp.data.annotations.checks import AnnotationColumns
+from oadp.data.annotations.columns import positions_of
+from oadp.data.annotations.table import AnnotationTable
 from oadp.utils import runtime
 
 _MIN_BOX_SIDE = 1  # pixels; as in mmdet
 
 
-def left_out_annotations(
-    columns: AnnotationColumns, images: Sequence[dict[str, Any]], category_ids: Sequence[int]
-) -> dict[str, int]:
+def left_out_annotations(table: AnnotationTable, category_ids: Sequence[int]) -> dict[str, int]:
     """Count the annotations that mmdet excludes, by the first reason that applies.
 
     Args:
-        columns: the annotations.
-        images: records with ``id``, ``width`` and ``height``.
+        table: annotations of images with known sizes.
         category_ids: the ids of the categories that are trained.
     """
-    ids = np.array([image['id'] for image in images])
-    sizes = np.array([(image['width'], image['height']) for image in images], np.float64)
-    order = np.argsort(ids)
-    size = sizes[order[np.searchsorted(ids, columns.image_ids, sorter=order)]]
+    columns = table.columns
+    size = table.sizes_wh[positions_of(columns.image_ids, table.image_ids)].astype(np.float64)
     xy, wh = columns.boxes[:, :2], columns.boxes[:, 2:]
     inside = np.minimum(xy + wh, size) - np.maximum(xy, 0)
     reasons = {
@@ -46,15 +41,12 @@ def left_out_annotations(
 
 
 def log_left_out_annotations(
-    ann_file: str,
-    columns: AnnotationColumns,
-    images: Sequence[dict[str, Any]],
-    category_ids: Sequence[int],
+    ann_file: str, table: AnnotationTable, category_ids: Sequence[int]
 ) -> None:
     """Log the counts of ``left_out_annotations`` in one line, if there are any."""
-    counts = left_out_annotations(columns, images, category_ids)
+    counts = left_out_annotations(table, category_ids)
     found = [
-        f'{count} of {len(columns.ids)} annotations are {reason}'
+        f'{count} of {len(table.columns.ids)} annotations are {reason}'
         for reason, count in counts.items()
         if count
     ]

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from oadp.compat import wrap_distributed
 from oadp.dp.build import build_detector
 from oadp.dp.custom_imports import import_custom_modules
-from oadp.dp.data.datasets import build_dataset
+from oadp.dp.data.build import build_dataset
 from oadp.dp.data.loaders import build_train_loader, build_val_loader, seed_everything
 from oadp.dp.engine.checkpoints import is_switched_on, load_weights
 from oadp.dp.engine.hooks import EvaluationHook, FiniteLossHook, SeedHook

@@ -33,7 +33,7 @@ def load_regions(
     dump: pathlib.Path | None = None,
     *,
     file_order: bool = False,
-) -> dict[int, np.ndarray] | None:
+) -> Mapping[int, np.ndarray] | None:
     """Read the regions that the detector classified.
 
     Args:

@@ -13,7 +13,6 @@ from training_dataset import CATEGORY_IDS, NAMES, make_training_dataset, write_j
 from oadp.categories import get_categories
 from oadp.dp import build_dataset
 from oadp.dp.data.image_reading import ReadImage
-from oadp.utils import runtime
 from oadp.utils.config import load_config, to_plain
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -219,7 +218,7 @@ def test_too_narrow_image_is_named(here: pathlib.Path, tmp_path):
     dataset = build_dataset(load_config('ov_coco.py'), 'val')
     Image.new('RGB', (1, 5000)).save(tmp_path / 'strip.png')
     dataset.img_prefix = str(tmp_path)
-    dataset.data_infos[1].update(filename='strip.png', width=1, height=5000)
+    dataset.data_infos[1] = dataset.data_infos[1] | dict(filename='strip.png', width=1, height=5000)
     with pytest.raises(ValueError, match='strip.png: the image cannot be resized'):
         dataset[1]
 
@@ -308,15 +307,6 @@ def test_perfect_detections_without_area_and_iscrowd(here, changed, name: str, k
 
     dataset = build_dataset(load_config(f'ov_{name}.py', changed('val', edit)), 'val')
     assert dataset.evaluate(perfect_results(dataset))[key] == pytest.approx(1)
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture):
-    """The log of OADP, whose logger does not propagate."""
-    logger = runtime.get_logger()
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 def test_annotations_excluded_from_training_are_counted(here, changed, log):

@@ -1,0 +1,1 @@
+"""Large input files, converted once to arrays that all processes of a machine share."""
