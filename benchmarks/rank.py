@@ -14,17 +14,12 @@ import pathlib
 import pickle
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-warnings.simplefilter('ignore')
-
-from mmdet.datasets import DATASETS  # noqa: E402
-
-import oadp.dp  # noqa: E402, F401  registers the datasets, and adapts mmdet
-from oadp.categories import get_categories  # noqa: E402
-from oadp.data.proposals import load_proposals  # noqa: E402
+import oadp.dp  # noqa: F401  registers the datasets, and adapts mmdet, which is imported by it
+from oadp.categories import get_categories
+from oadp.data.proposals import load_proposals
 
 TYPES = {
     'oadp': dict(coco='OV_COCO', lvis='OV_LVIS'),
@@ -72,6 +67,8 @@ def work(read: Callable[[int], Any], count: int, start: Any, done: Any) -> None:
 
 
 def open_dataset(job: dict[str, Any]) -> tuple[Callable[[int], Any], int]:
+    from mmdet.datasets import DATASETS
+
     categories = get_categories(job['case'])
     own = dict(categories=categories) if job['way'] == 'oadp' else dict(classes=categories.all_)
     config = dict(type=TYPES[job['way']][job['case']], ann_file=job['file'], **own)

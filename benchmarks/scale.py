@@ -112,7 +112,7 @@ def measure(job: dict[str, Any], num_ranks: int) -> dict[str, float]:
     try:
         sets, reports = {}, {}
         for stage in STAGES:
-            reports[stage] = [json.loads(rank.stdout.readline()) for rank in ranks]  # type: ignore[union-attr]
+            reports[stage] = [read_report(rank, stage) for rank in ranks]
             workers = [pid for report in reports[stage] for pid in report.get('workers', ())]
             sets[stage] = (
                 [proportional_set(rank.pid) for rank in ranks],
@@ -135,6 +135,15 @@ def measure(job: dict[str, Any], num_ranks: int) -> dict[str, float]:
         machine_mb=grown,
         peak_mb=max(report['peak_mb'] for report in reports['opened']),
     )
+
+
+def read_report(rank: subprocess.Popen, stage: str) -> dict[str, Any]:
+    """Wait until a rank has reached a stage."""
+    assert rank.stdout is not None
+    line = rank.stdout.readline()
+    if not line:
+        sys.exit(f'a process ended before it was {stage}; its error is above')
+    return json.loads(line)
 
 
 def proportional_set(pid: int) -> float:
