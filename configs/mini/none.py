@@ -2,12 +2,12 @@
 
     python -m oadp.dp.train mini/none configs/mini/none.py
 
-It recognises a novel class only by the similarity of its name to those of the base classes.
+It recognizes a novel class only by the similarity of its name to those of the base classes.
 `python -m oadp.mini` makes what this needs and runs it beside `vild.py` and `oadp.py`, which are built
-upon it and differ in the distillation only. The figures are in the README, section "The demo".
+upon it and differ in the distillation only. The figures are in docs/demo.md.
 
 The modules are those of the full-size detector: a ResNet-18 of half the width and a feature pyramid
-of 64 channels on strides 8 to 32. Images are about 160 pixels, objects 26 to 56.
+of 64 channels on strides 8 to 32. Images have about 112 pixels, objects 26 to 48 before rotation.
 """
 
 _base_ = ['../dp/models/faster_rcnn_r50_fpn.py', '../dp/datasets/mini.py']

@@ -27,5 +27,5 @@ def test_last_line_is_json(case, tmp_path, monkeypatch, capsys):
     for way in ('oadp', 'mmdet'):
         assert figures[way]['seconds'] >= 0 and figures[way]['peak_mb'] >= 0
         assert any(line.startswith(f'{case} {way}') for line in lines)
-    assert figures['oadp']['first_seconds'] > 0 and figures['oadp']['cache_mb'] >= 0
+    assert figures['oadp']['first_seconds'] >= 0 and figures['oadp']['cache_mb'] >= 0
     assert not list(tmp_path.iterdir()), 'the files are removed'

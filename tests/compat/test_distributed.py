@@ -124,7 +124,7 @@ def test_two_processes_average_their_gradients(tmp_path: pathlib.Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
         env={
             **os.environ,
             'OMP_NUM_THREADS': '1',

@@ -62,8 +62,8 @@ def test_a_file_in_any_order(tmp_path, again, indent):
     assert table.has_categories([5]).tolist() == [False, False]
 
 
-def test_recorded_files(golden, world):
-    for file in sorted((world / 'data').rglob('annotations/*.json')):
+def test_recorded_files(golden, golden_workdir):
+    for file in sorted((golden_workdir / 'data').rglob('annotations/*.json')):
         needs = {'annotations', 'box', 'size'} | (
             {'mask', 'lvis'} if 'lvis' in str(file) else set()
         )
