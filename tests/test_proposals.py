@@ -118,7 +118,7 @@ def test_an_unreadable_image_is_named(tmp_path: pathlib.Path, content: bytes) ->
 def test_default_folder_is_that_of_the_config(folder: pathlib.Path) -> None:
     config = load_config(CONFIG)
     found = proposals.image_folder(
-        config, pathlib.Path('data/mini/annotations/instances_train.64.json')
+        config, pathlib.Path('data/mini/annotations/instances_train.18.json')
     )
     assert found == pathlib.Path('data/mini/train')
     with pytest.raises(ValueError, match='--images'):

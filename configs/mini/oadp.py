@@ -2,13 +2,13 @@
 
     python -m oadp.dp.train mini/oadp configs/mini/oadp.py
 
-`python -m oadp.mini` makes what this needs and runs it beside `none.py` and `vild.py`. The figures are in
-docs/demo.md.
+`python -m oadp.mini` makes what this needs and runs it beside `none.py` and `vild.py`. The figures
+are in the README, section "The demo".
 
 What it adds to `vild.py` is what `../dp/models/oadp.py` adds to ViLD. The weights of those losses
 are a third of the full-size ones scaled to embeddings of 64 (45 and 8 by × √(64 / 512), 64 by × 64
-/ 512). They were chosen on the benchmark's first dataset (docs/history.md), on images that neither
-training nor evaluation uses (`--data-seed 1`); on the present one no other weights were tried.
+/ 512): this CLIP recognises 97 % of single objects, but 78 % of what it sees in blocks. Chosen on
+images that neither training nor evaluation uses (`python -m oadp.mini.dataset --seed 1`).
 """
 
 _base_ = ['vild.py']

@@ -1,8 +1,8 @@
 r"""The embedded benchmark's region proposal network, trained on boxes of base classes only.
 
-    python -m oadp.dp.train mini/seed0/rpn configs/mini/rpn.py
-    python -m oadp.proposals configs/mini/rpn.py work_dirs/mini/seed0/rpn/latest.pth \
-        --annotations data/mini/annotations/instances_train.64.json \
+    python -m oadp.dp.train mini/rpn configs/mini/rpn.py
+    python -m oadp.proposals configs/mini/rpn.py work_dirs/mini/rpn/latest.pth \
+        --annotations data/mini/annotations/instances_train.18.json \
         --out data/mini/proposals/rpn_train.pkl
 
 Needs what `python -m oadp.mini` makes first: the dataset and its base annotations. The 25 best proposals
@@ -31,7 +31,7 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=25)),
 )
 
-SCALE = (128, 112)
+SCALE = (176, 160)
 NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
 trainer = dict(

@@ -2,8 +2,8 @@
 
     python -m oadp.dp.train mini/vild configs/mini/vild.py
 
-`python -m oadp.mini` makes what this needs and runs it beside `none.py` and `oadp.py`. The figures are in
-docs/demo.md.
+`python -m oadp.mini` makes what this needs and runs it beside `none.py` and `oadp.py`. The figures
+are in the README, section "The demo".
 
 What it adds to `none.py` is what `../dp/models/vild.py` adds to Faster R-CNN.
 """

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from oadp.mini.classes import BASES, NOVELS
 from oadp.mini.scene import Scene, draw_scene
 from oadp.mini.settings import NUM_TRAIN, NUM_VAL
+from oadp.mini.shapes import BASES, NOVELS
 from oadp.utils.command import ArgumentParser, run
 from oadp.utils.files import atomic_write
 from oadp.utils.progress import Progress

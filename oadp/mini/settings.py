@@ -22,15 +22,12 @@ class TeacherSettings:
         text_layers: number of layers of the text transformer.
         context_length: greatest number of tokens of a caption.
         images: number of training images.
-        whole_images: fraction of the steps whose inputs are whole images at their own size, as
-            those of ``oadp.oake.globals``; in [0, 1].
-        objects: fraction of the other inputs that are crops of an object, in [0, 1].
+        windows: fraction of the crops that are not centred on an object, in [0, 1].
         iterations: number of training steps.
         single_object_iterations: number of steps at the start whose crops are filled by one object
             and whose captions are class names only. A network this small does not learn in the
             given time what words refer to from crowded crops alone.
         batch: crops per step.
-        batch_whole: whole images per step.
         lr: peak learning rate, reached by a linear warm-up and followed by a cosine decay.
         matrix_lr: peak learning rate of the matrices within the transformers, which Muon updates.
         warmup: number of warm-up steps.
@@ -46,15 +43,13 @@ class TeacherSettings:
     layers: int = 3
     text_width: int = 64
     text_layers: int = 2
-    context_length: int = 32
+    context_length: int = 24
     images: int = 3000
-    whole_images: float = 0.55
-    objects: float = 0.05
-    iterations: int = 3000
-    single_object_iterations: int = 600
+    windows: float = 0.3
+    iterations: int = 2600
+    single_object_iterations: int = 200
     batch: int = 64
-    batch_whole: int = 24
-    lr: float = 4e-3
+    lr: float = 2.5e-3
     matrix_lr: float = 0.02
     warmup: int = 50
     weight_decay: float = 0.05

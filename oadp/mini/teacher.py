@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from oadp.clip.positions import resize_positions
 from oadp.clip.weights import encode_texts, import_clip, save_clip_archive, tokenize
 from oadp.mini.captions import (
+    NEAREST,
     Caption,
     Crop,
     cut_crops,
@@ -28,11 +28,11 @@ from oadp.mini.captions import (
     sample_crops,
     write_caption,
 )
-from oadp.mini.classes import BASES, NOVELS
 from oadp.mini.dataset import Split, draw_split
 from oadp.mini.optimizer import TeacherOptimizer
-from oadp.mini.scene import SIZES, Scene
+from oadp.mini.scene import Scene
 from oadp.mini.settings import TeacherSettings
+from oadp.mini.shapes import BASES, NOVELS
 from oadp.prompts.templates import VILD
 from oadp.utils.command import ArgumentParser, run
 from oadp.utils.output_names import check_file
@@ -45,8 +45,12 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 """Mean and standard deviation of CLIP's input normalisation, RGB in [0, 1]."""
 
-HELD_OUT = 100  # images
+HELD_OUT = 60  # images
+HELD_OUT_CONTEXTS = (1.3, 2.83)
+"""Sides of the held-out crops, relative to the longer side of the box: an object that fills the
+crop, and the context of OAKE's crops, √8 for a square box."""
 HELD_OUT_WINDOWS = (48, 72, 108)  # pixels; sides of OAKE's blocks at a resolution of 48
+SINGLE_OBJECT_CONTEXT = (NEAREST, 1.6)
 INITIAL_TOKEN_STD = 0.3
 """Of the token embedding. With CLIP's 0.02, tokens remain too similar for too many steps."""
 
@@ -94,22 +98,6 @@ def to_pixels(crops: Sequence[Crop]) -> Tensor:
     return (pixels.float() - mean) / std
 
 
-def encode_images(model: Any, pixels: Tensor) -> Tensor:
-    """Embed images of any size, as ``oadp.oake.globals`` does: positions are resized to their grid.
-
-    Args:
-        model: a CLIP.
-        pixels: (b, 3, h, w), normalised.
-
-    Returns:
-        (b, embedding).
-    """
-    visual = model.visual
-    rows, columns = (side // visual.conv1.kernel_size[0] for side in pixels.shape[2:])
-    positions = resize_positions(visual.positional_embedding, rows, columns)
-    return torch.func.functional_call(visual, {'positional_embedding': positions}, (pixels,))
-
-
 def contrastive_loss(
     model: Any, crops: Sequence[Crop], captions: Sequence[Caption], max_scale: float
 ) -> Tensor:
@@ -127,7 +115,7 @@ def contrastive_loss(
     Returns:
         A scalar.
     """
-    images = F.normalize(encode_images(model, to_pixels(crops)), dim=1)
+    images = F.normalize(model.encode_image(to_pixels(crops)), dim=1)
     tokens = tokenize([c.text for c in captions], model.context_length)
     length = int(tokens.argmax(dim=1).max()) + 1
     texts = F.normalize(model.encode_text(tokens[:, :length]), dim=1)
@@ -156,7 +144,7 @@ def accuracy(model: Any, crops: list[Crop]) -> tuple[float, float]:
     texts = [template.format(name) for name in names for template in VILD[::8]]
     weight = encode_texts(model, texts).view(len(names), -1, model.text_projection.shape[1])
     images = torch.cat(
-        [encode_images(model, to_pixels(crops[i : i + 256])) for i in range(0, len(crops), 256)]
+        [model.encode_image(to_pixels(crops[i : i + 256])) for i in range(0, len(crops), 256)]
     )
     predicted = (images @ weight.mean(dim=1).t()).argmax(dim=1)
     correct = np.array([names[i] in crop.names for i, crop in zip(predicted, crops, strict=True)])
@@ -206,27 +194,21 @@ def _sample_batch(
 ) -> tuple[list[Crop], list[Caption]]:
     """Return the crops of a step and their captions."""
     if single_object:
-        crops = sample_crops(scenes, settings.batch, settings.resolution, rng, objects=1)
+        crops = sample_crops(
+            scenes, settings.batch, settings.resolution, rng, SINGLE_OBJECT_CONTEXT
+        )
         crops = [dataclasses.replace(crop, names=crop.names[:1]) for crop in crops]
         return crops, [Caption(crop.names[0], frozenset(crop.names)) for crop in crops]
-    if rng.random() < settings.whole_images:
-        side = min(SIZES[0])
-        crops = sample_crops(scenes, settings.batch_whole, side, rng, smallest=side)
-    else:
-        crops = sample_crops(scenes, settings.batch, settings.resolution, rng, settings.objects)
+    crops = sample_crops(scenes, settings.batch, settings.resolution, rng, windows=settings.windows)
     return crops, [write_caption(crop.names, rng) for crop in crops]
 
 
 def _cut_held_out(resolution: int, seed: int) -> dict[str, list[Crop]]:
-    """Cut objects, blocks and whole images that are not used in training."""
+    """Cut near crops, wide crops and blocks of images that are not used in training."""
     scenes = list(draw_split(Split.teacher_held_out, HELD_OUT, seed))
     rng = np.random.default_rng([seed, Split.teacher_held_out])
-    side = min(SIZES[0])
-    return dict(
-        objects=cut_crops(scenes, resolution, rng, context=(1.0, 1.0)),
-        blocks=cut_windows(scenes, resolution, HELD_OUT_WINDOWS),
-        images=sample_crops(scenes, len(scenes), side, rng, smallest=side),
-    )
+    near, wide = (cut_crops(scenes, resolution, rng, context=(c, c)) for c in HELD_OUT_CONTEXTS)
+    return dict(near=near, wide=wide, blocks=cut_windows(scenes, resolution, HELD_OUT_WINDOWS))
 
 
 def _log_accuracy(model: Any, step: int, loss: float, held_out: dict[str, list[Crop]]) -> None:

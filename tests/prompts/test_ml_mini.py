@@ -19,7 +19,7 @@ COMMANDS = [
     'oadp.build_annotations --categories data/mini/categories.json --annotations '
     + ' '.join(SPLITS),
     'oadp.mini.teacher --images 1000 --iterations 800',  # a third of the demo's
-    'oadp.oake.blocks mini/oake/blocks configs/mini/oake/blocks.py',
+    'oadp.oake.blocks mini/oake/blocks configs/mini/blocks.py',
 ]
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
