@@ -1,4 +1,4 @@
-"""What the extractions of CLIP features share: CLIP, the loaders, and COCO's images.
+"""Common settings of the extraction of CLIP features: CLIP, the loaders, and COCO's images.
 
 - `precision`: 'auto' (fp16 on a GPU; on a CPU bf16 where it is fast, else fp32), 'fp32', 'bf16' or
   'fp16'.

@@ -1,6 +1,9 @@
-"""CLIP features of COCO's whole images; LVIS uses the same files, by a link.
+"""CLIP features of COCO's whole images. LVIS uses the same files, by a link.
 
-python -m oadp.oake.globals oake/globals configs/oake/globals.py
+    [DRY_RUN=True] (python|torchrun --nproc_per_node=${GPUS}) -m oadp.oake.globals oake/globals configs/oake/globals.py
+
+Needs COCO 2017 and OpenAI's ViT-B/32 (README, section Preparation). Writes a file per image to
+`data/coco/oake/globals/{train,val}2017`; docs/oake.md has their format.
 """
 
 _base_ = ['_base_.py']

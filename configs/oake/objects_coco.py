@@ -1,6 +1,9 @@
 """CLIP features of proposals in COCO's images.
 
-    python -m oadp.oake.objects oake/objects configs/oake/objects_coco.py
+    [DRY_RUN=True] (python|torchrun --nproc_per_node=${GPUS}) -m oadp.oake.objects oake/objects configs/oake/objects_coco.py
+
+Needs COCO 2017, OpenAI's ViT-B/32 and the proposals in `data/coco/proposals` (README, section
+Preparation). Writes a file per image to `data/coco/oake/objects/{train,val}2017`.
 
 `expand_mode`: how a proposal becomes a crop: 'ADAPTIVE', 'LONGEST_EDGE', 'CONSTANT', 'RECTANGLE'.
 """

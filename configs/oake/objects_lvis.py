@@ -1,6 +1,9 @@
 """CLIP features of proposals in LVIS's images.
 
-    python -m oadp.oake.objects oake/objects configs/oake/objects_lvis.py
+    [DRY_RUN=True] (python|torchrun --nproc_per_node=${GPUS}) -m oadp.oake.objects oake/objects configs/oake/objects_lvis.py
+
+Needs COCO 2017, LVIS v1, OpenAI's ViT-B/32 and the proposals in `data/lvis_v1/proposals` (README,
+section Preparation). Writes a file per image to `data/lvis_v1/oake/objects/{train,val}2017`.
 
 LVIS uses COCO's images; `coco_url` names the folder of each, `train2017` or `val2017`.
 """

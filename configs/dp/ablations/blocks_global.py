@@ -2,8 +2,8 @@
 
     (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train ablations/blocks_global configs/dp/ablations/blocks_global.py
 
-Needs what `../oadp_ov_coco.py` needs, and of the features the globals and blocks. Without an object
-head the score is that of the box head.
+Needs what `../oadp_ov_coco.py` needs, except for the features of objects. Without an object head, the
+scores are those of the box head.
 Expected: not run; no figure is published for this file. docs/method.md has all rows.
 """
 

@@ -1,4 +1,4 @@
-"""Ablation on OV-COCO: the box head alone, with text embeddings as classifier and no distillation.
+"""Ablation on OV-COCO: only the box head, with text embeddings as classifier and no distillation.
 
     (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train ablations/box configs/dp/ablations/box.py
 

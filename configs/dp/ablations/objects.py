@@ -1,8 +1,8 @@
-"""Ablation on OV-COCO: objects alone, without blocks and the whole image.
+"""Ablation on OV-COCO: only objects, without blocks and the whole image.
 
     (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train ablations/objects configs/dp/ablations/objects.py
 
-Needs what `../oadp_ov_coco.py` needs, and of the features the objects alone. It differs from
+Needs what `../oadp_ov_coco.py` needs, but only the features of objects. It differs from
 `../vild_ov_coco.py` in prompts and temperatures, and in the learning rate of the box head.
 Expected: not run; no figure is published for this file. docs/method.md has all rows.
 """

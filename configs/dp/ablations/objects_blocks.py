@@ -2,7 +2,7 @@
 
     (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train ablations/objects_blocks configs/dp/ablations/objects_blocks.py
 
-Needs what `../oadp_ov_coco.py` needs, and of the features the objects and blocks.
+Needs what `../oadp_ov_coco.py` needs, except for the features of whole images.
 Expected: not run; no figure is published for this file. docs/method.md has all rows.
 """
 

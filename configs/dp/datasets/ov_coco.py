@@ -1,7 +1,8 @@
-"""OV-COCO: 48 base categories to learn from, 17 novel ones that are met in evaluation alone.
+"""OV-COCO: 48 base categories for training, and 17 novel categories that occur only in evaluation.
 
-Training reads the base annotations and CLIP's features of each image; validation, all annotations of
-the images that have one. Sizes, flips and colours are the paper's (mmdet's, for RGB backbones).
+Training reads the annotations of base categories and CLIP's features of each image. Validation reads
+all annotations, of the images that have at least one. Image sizes, flips and the normalization are the
+paper's (mmdet's, for backbones with RGB input).
 """
 
 _base_ = ['../schedules/40k.py', 'validation.py']

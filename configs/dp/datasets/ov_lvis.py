@@ -1,6 +1,7 @@
-"""OV-LVIS: 866 base categories (frequent and common) to learn from; the 337 rare ones are novel.
+"""OV-LVIS: 866 base categories (frequent and common) for training; the 337 rare ones are novel.
 
-Images that hold rarer categories are drawn more often (LVIS, arXiv:1908.03195, repeat factor of 1e-3).
+Images with less frequent categories are repeated (LVIS, arXiv:1908.03195, repeat factor sampling with a
+threshold of 1e-3).
 File names come from the annotations (`train2017/…`, `val2017/…`), so the image folder is the root.
 """
 
@@ -25,7 +26,7 @@ trainer = dict(
                     dict(
                         type='LoadCLIPFeatures',
                         default=dict(task_name='train2017', val_task_name='val2017'),
-                        # LVIS validates on images of COCO's training split, too.
+                        # LVIS's validation images include images of COCO's training split.
                         globals_=dict(
                             data_root='data/lvis_v1/oake/globals',
                             val_task_name=['val2017', 'train2017'],

@@ -1,7 +1,7 @@
 """Faster R-CNN, ResNet-50, FPN, with a classifier of text embeddings on the box head.
 
 Settings without a comment are mmdet's defaults for Faster R-CNN. The neck and the box heads have
-BatchNorm because the SoCo checkpoint, from which training starts, has it there.
+batch normalization, as in the SoCo checkpoint from which training starts.
 """
 
 _base_ = ['r50_fpn.py']

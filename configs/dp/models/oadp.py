@@ -1,7 +1,8 @@
-"""OADP: ViLD, and beside the objects the blocks and the whole image (paper, section 3).
+"""OADP: ViLD with distillation of blocks and of the whole image in addition (paper, section 3).
 
-Two more heads classify blocks and images (asymmetric loss, with constant weights, as in all published
-results), and learn CLIP's features of them; blocks also by their similarities among one another.
+Two more heads classify blocks and images (asymmetric loss with constant weights, as in all published
+results) and are trained to predict CLIP's features of them. A relation loss compares the distances
+between the blocks of an image.
 """
 
 _base_ = ['vild.py']
@@ -62,7 +63,7 @@ model = dict(
                     weight=dict(type='WarmupScheduler', gain=8.0, end=200),
                 ),
             ),
-            # The authors' is a sum over the images of a process, times 0.5. For their two images with
+            # The authors' loss is a sum over the images of a process, times 0.5. For their two images with
             # embeddings of 512 this is the same, and it does not change with the images of a process.
             loss_clip_global=dict(
                 inputs=('global_', 'clip_global'),

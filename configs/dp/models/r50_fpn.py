@@ -1,4 +1,4 @@
-"""ResNet-50, FPN and a region proposal network: what Faster R-CNN and an RPN by itself share.
+"""ResNet-50, FPN and a region proposal network, for Faster R-CNN and for training only the RPN.
 
 The losses, anchors, assigner and sampler are mmdet's defaults.
 """

@@ -1,6 +1,6 @@
-"""ViLD: an object head that learns CLIP's features of the object boxes.
+"""ViLD: an object head that is trained to predict CLIP's features of object proposals.
 
-The hook is on the object head's normalised embeddings; `clip_objects` comes with the batch.
+The hook returns the object head's normalized embeddings; `clip_objects` is part of the batch.
 """
 
 _base_ = ['faster_rcnn_r50_fpn.py']
@@ -9,7 +9,7 @@ model = dict(
     type='ViLD',
     roi_head=dict(
         type='ViLDEnsembleRoIHead',
-        # What a head does not name is as in `bbox_head`.
+        # Keys that are not given here are those of `bbox_head`.
         object_head=dict(type='Shared4Conv1FCObjectBBoxHead'),
     ),
     distiller=dict(

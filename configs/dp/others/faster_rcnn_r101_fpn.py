@@ -2,7 +2,7 @@
 
     [DRY_RUN=True] (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train others/faster_rcnn_r101_fpn configs/dp/others/faster_rcnn_r101_fpn.py
 
-Needs what `../oadp_ov_coco.py` needs, but for SoCo's checkpoint: training starts from torchvision's
+Needs what `../oadp_ov_coco.py` needs, except for SoCo's checkpoint: training starts from torchvision's
 ResNet-101, which mmcv downloads.
 Expected: not run; no figure is published for this file.
 """

@@ -2,7 +2,7 @@
 
     [DRY_RUN=True] (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train others/faster_rcnn_r50_c4 configs/dp/others/faster_rcnn_r50_c4.py
 
-Needs what `../oadp_ov_coco.py` needs, but for SoCo's checkpoint: training starts from torchvision's
+Needs what `../oadp_ov_coco.py` needs, except for SoCo's checkpoint: training starts from torchvision's
 ResNet-50, which mmcv downloads. All heads share the backbone's last stage (`shared_head`) and have no other
 layers than the classifier. The settings of the RPN are mmdet's for C4.
 Expected: not run; no figure is published for this file.

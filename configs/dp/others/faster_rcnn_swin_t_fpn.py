@@ -2,7 +2,7 @@
 
     [DRY_RUN=True] (python|torchrun --nproc_per_node=${GPUS}) -m oadp.dp.train others/faster_rcnn_swin_t_fpn configs/dp/others/faster_rcnn_swin_t_fpn.py
 
-Needs what `../oadp_ov_coco.py` needs, but for SoCo's checkpoint: training starts from Swin-T's weights for
+Needs what `../oadp_ov_coco.py` needs, except for SoCo's checkpoint: training starts from Swin-T's weights for
 ImageNet-1K, which mmcv downloads. The backbone's settings and the optimizer are mmdet's for Swin-T.
 Expected: not run; no figure is published for this file.
 """

@@ -1,4 +1,4 @@
-"""OV-LVIS: 24 epochs with 16 images a step; a tenth of the learning rate from epochs 16 and 19."""
+"""OV-LVIS: 24 epochs with 16 images per step; the learning rate is divided by 10 after epochs 16 and 19."""
 
 _base_ = ['sgd.py']
 

@@ -1,4 +1,4 @@
-"""OV-COCO: 40,000 steps of 16 images; a tenth of the learning rate for the last 10,000."""
+"""OV-COCO: 40,000 steps of 16 images; the learning rate is divided by 10 after 30,000."""
 
 _base_ = ['sgd.py']
 

@@ -1,4 +1,4 @@
-"""Common settings of 40k.py and 24e.py: SGD with 16 images a step, from SoCo's weights."""
+"""Common settings of 40k.py and 24e.py: SGD with 16 images per step, from SoCo's weights."""
 
 trainer = dict(
     optimizer=dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=2.5e-5),
@@ -15,7 +15,7 @@ trainer = dict(
         ],
     ),
     custom_hooks=[dict(type='NumClassCheckHook')],
-    fp16=dict(loss_scale=dict(init_scale=64.0)),  # on a GPU alone; dynamic from there
+    fp16=dict(loss_scale=dict(init_scale=64.0)),  # on a GPU only; dynamic
     load_from='pretrained/soco/soco_star_mask_rcnn_r50_fpn_400e.pth',
     resume_from=None,
     find_unused_parameters=False,
