@@ -61,7 +61,7 @@ class Objects(NamedTuple):
 
 
 def read_objects(
-    annotations: AnnotationTable | Sequence[Mapping[str, Any]],
+    source: AnnotationTable | Mapping[str, Any],
     image_ids: np.ndarray,
     category_ids: Sequence[int],
     federated: bool,
@@ -70,24 +70,26 @@ def read_objects(
     """Return the objects of some images and categories.
 
     Args:
-        annotations: a table, whose annotations have boxes; or the records, whose ``iscrowd`` defaults to
-            0, and ``area`` to the area of the box.
+        source: a table, whose annotations have boxes; or decoded content, where ``iscrowd`` defaults to 0,
+            and ``area`` to the area of the box.
         image_ids: (m,) the ids of the images to keep, ascending.
         category_ids: the ids of the categories to keep, by label.
         federated: follow lvis-api, which has no crowds, respects ``ignore`` and excludes objects
             without an area.
         masks: keep the segmentations.
     """
-    is_table = isinstance(annotations, AnnotationTable)
-    columns = annotations.columns if is_table else _columns(annotations)
+    record: Callable[[int], Mapping[str, Any]]
+    if isinstance(source, AnnotationTable):
+        columns, record = source.columns, source.annotation
+    else:
+        columns, record = _columns(source['annotations']), source['annotations'].__getitem__
     areas, crowd = columns.areas, columns.crowd
     kept = np.isin(columns.image_ids, image_ids) & np.isin(columns.category_ids, category_ids)
     if federated:
         kept &= areas > 0
         areas, crowd = np.where(columns.ignored, _IGNORED_AREA, areas), np.zeros_like(crowd)
     rows = np.flatnonzero(kept)
-    decode = annotations.annotation if is_table else annotations.__getitem__
-    segmentations = Segmentations(decode, rows) if masks else ()
+    segmentations = Segmentations(record, rows) if masks else ()
     return Objects(
         np.searchsorted(image_ids, columns.image_ids[rows]),
         positions_of(columns.category_ids[rows], np.array(category_ids, np.int64)),
@@ -101,10 +103,14 @@ def read_objects(
 def _columns(annotations: Sequence[Mapping[str, Any]]) -> AnnotationColumns:
     boxes = np.array([a['bbox'] for a in annotations], np.float64).reshape(-1, 4)
     areas = [a.get('area', w * h) for a, (_, _, w, h) in zip(annotations, boxes, strict=True)]
-    ids = (np.array([a[k] for a in annotations], np.int64) for k in ('image_id', 'category_id'))
-    flags = (np.array([bool(a.get(k)) for a in annotations], bool) for k in ('iscrowd', 'ignore'))
     return AnnotationColumns(
-        np.arange(len(annotations)), *ids, boxes, np.array(areas, np.float64), *flags
+        ids=np.arange(len(annotations)),
+        image_ids=np.array([a['image_id'] for a in annotations], np.int64),
+        category_ids=np.array([a['category_id'] for a in annotations], np.int64),
+        boxes=boxes,
+        areas=np.array(areas, np.float64),
+        crowd=np.array([bool(a.get('iscrowd')) for a in annotations], bool),
+        ignored=np.array([bool(a.get('ignore')) for a in annotations], bool),
     )
 
 

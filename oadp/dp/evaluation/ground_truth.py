@@ -67,12 +67,14 @@ class GroundTruth:
             needs: list[Need] = ['annotations', 'box', 'lvis']
             name = str(source)
             source = open_annotations(source, needs if federated else needs[:-1], categories)
-        table = source if isinstance(source, AnnotationTable) else None
-        data = table.content() if table else source
+        if isinstance(source, AnnotationTable):
+            data: Mapping[str, Any] = source.content()
+            known = source.image_ids.tolist()
+        else:
+            data, known = source, [image['id'] for image in source['images']]
         self.categories = categories
         self.federated = federated
         images = data['images']
-        known = table.image_ids.tolist() if table else [image['id'] for image in images]
         kept = select_images(known, known if image_ids is None else image_ids, name)
         self.images_in_file_order = [known[i] for i in kept]
         kept.sort(key=known.__getitem__)
@@ -91,9 +93,7 @@ class GroundTruth:
         self.category_ids: list[int] = [c['id'] for c in infos]
         self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
         self.frequencies: list[str | None] = [c.get('frequency') for c in infos]
-        self.objects = read_objects(
-            table or data['annotations'], self._image_ids, self.category_ids, federated, masks
-        )
+        self.objects = read_objects(source, self._image_ids, self.category_ids, federated, masks)
         self._indexed: dict[str, hotcoco.COCO] = {}
 
     @classmethod
