@@ -47,31 +47,15 @@ class _Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def count_work(step: Callable[[], None], detector: nn.Module) -> dict[str, Any]:
-    """Run a step, and return its GFLOP, in total and by part, and its number of operations."""
+def count_work(step: Callable[[], None]) -> dict[str, Any]:
+    """Run a step, and return its GFLOP and its number of operations.
+
+    Not by module: the counter assigns the backward of heads that return no tensors to other modules.
+    """
     flops = FlopCounterMode(display=False)
     with _Operations() as operations, flops:
         step()
-    by_module = {k: sum(v.values()) / 1e9 for k, v in flops.get_flop_counts().items()}
-    name = type(detector).__name__
-    parts = {
-        part: round(by_module[f'{name}.{path}'], 1)
-        for part, path in dict(
-            backbone='backbone',
-            neck='neck',
-            rpn='rpn_head',
-            box_head='roi_head.bbox_head',
-            object_head='roi_head._object_head',
-            block_head='roi_head._block_head',
-            global_head='_global_head',
-        ).items()
-        if f'{name}.{path}' in by_module
-    }
-    return dict(
-        gflop=round(flops.get_total_flops() / 1e9, 1),
-        gflop_by_part=parts,
-        operations=operations.count,
-    )
+    return dict(gflop=round(flops.get_total_flops() / 1e9, 1), operations=operations.count)
 
 
 def count_waits(detector: Any, batch: dict[str, Any], device: torch.device) -> int:
@@ -141,7 +125,7 @@ def count_and_profile(step: Callable[[], None], detector: nn.Module) -> dict[str
     def profile() -> None:
         parts['seconds_by_part'] = seconds_by_part(step, detector)
 
-    return {**count_work(profile, detector), **parts}
+    return {**count_work(profile), **parts}
 
 
 def _watch(detector: nn.Module) -> list[tuple[Any, str]]:

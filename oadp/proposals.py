@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder = args.images or image_folder(config, args.annotations)
         images = ImageList(args.annotations, folder, _test_pipeline(config))
         if runtime.dry_run():
-            images.images = images.images[:DRY_RUN_IMAGES]
+            images.rows = images.rows[:DRY_RUN_IMAGES]
         out = runtime.output_path(args.out, 'proposals')
         detector = load_detector(config, args.checkpoint, world.device)
         write_proposals(detector, images, out, world, args.workers)

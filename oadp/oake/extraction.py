@@ -79,8 +79,8 @@ def extract(split: Split, encoder: ImageEncoder, world: ProcessInfo, options: Op
         The same report in every process.
     """
     missing = find_missing(split, encoder.dim, world, options.logger)
-    missing.sort(key=split.task.order)
-    mine = share(missing, world)
+    missing.sort(key=lambda position: split.task.order(split.images[position]))
+    mine = [split.images[position] for position in share(missing, world)]
     skipped = len(split.images) - len(missing)
     failed = []
     progress = Progress(

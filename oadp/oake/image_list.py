@@ -1,17 +1,18 @@
 """Read the list of images of a split.
 
-Annotations are checked one at a time and not kept, since they would take gigabytes of memory.
+The annotation file is checked and converted once, and all processes of a machine share the result.
 """
 
-__all__ = ['DATASET_TYPES', 'ImageInfo', 'load_images']
+__all__ = ['DATASET_TYPES', 'ImageInfo', 'ImageList', 'load_images']
 
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
-from oadp.data.annotations.file import read_images
-from oadp.data.annotations.lists import Need, image_name
+from oadp.data.annotations.image_table import ImageTable, open_images
+from oadp.data.annotations.lists import Need
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +30,40 @@ class ImageInfo:
     size_wh: tuple[int, int] | None
 
 
+class ImageList(Sequence[ImageInfo]):
+    """The images of a split, each made of shared arrays when it is read.
+
+    Args:
+        table: of the annotation file.
+        root: folder that contains the images.
+    """
+
+    def __init__(self, table: ImageTable, root: pathlib.Path) -> None:
+        self._table = table
+        self._root = root
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the image of a position; those of a slice as a list."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = range(len(self))[index]
+        return ImageInfo(
+            id=int(self._table.ids[row]),
+            file=self._root / self._table.name(row),
+            size_wh=self._table.size_wh(row),
+        )
+
+
 _NAME_KEYS: dict[str, Need] = dict(COCO='file_name', LVIS='coco_url')
 DATASET_TYPES = tuple(_NAME_KEYS)
 
 
 def load_images(
     ann_file: str | os.PathLike, root: str | os.PathLike, dataset_type: str = 'COCO'
-) -> list[ImageInfo]:
+) -> ImageList:
     """Read the images of a split, in the order of the annotation file.
 
     Args:
@@ -55,16 +83,4 @@ def load_images(
         raise FileNotFoundError(f'{ann_file}: no such annotation file (README, "Datasets")')
     if not root.is_dir():
         raise FileNotFoundError(f'{root}: no such folder of images (README, "Datasets")')
-    key = _NAME_KEYS[dataset_type]
-    return [
-        ImageInfo(
-            id=image['id'],
-            file=root / image_name(image, key),
-            size_wh=(image['width'], image['height']) if _has_size(image) else None,
-        )
-        for image in read_images(ann_file, {key})
-    ]
-
-
-def _has_size(image: dict[str, Any]) -> bool:
-    return image.get('width') is not None and image.get('height') is not None
+    return ImageList(open_images(ann_file, _NAME_KEYS[dataset_type]), root)

@@ -11,7 +11,7 @@ if __name__ == '__main__':  # before the imports below, so that --help does not 
 
     run('oadp.oake.objects', lambda: main('objects'))
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class Objects(Task):
         cls,
         encoder: ImageEncoder,
         cut_on_device: bool,
-        images: list[ImageInfo],
+        images: Sequence[ImageInfo],
         is_dry_run: bool,
         *,
         proposal_file: str,

@@ -6,12 +6,16 @@ import concurrent.futures
 import dataclasses
 import datetime
 import logging
+from collections.abc import Sequence
+from typing import TypeVar
 
 from oadp.data.features.stores import Store, check
 from oadp.oake.image_list import ImageInfo
 from oadp.oake.task import Task
 from oadp.utils.distributed import all_gather
 from oadp.utils.runtime import ProcessInfo
+
+_Item = TypeVar('_Item')
 
 TIMEOUT = datetime.timedelta(days=30)
 """How long processes wait for each other: on unequal machines they finish hours apart."""
@@ -32,7 +36,7 @@ class Split:
     """
 
     name: str
-    images: list[ImageInfo]
+    images: Sequence[ImageInfo]
     task: Task
     store: Store
     num_workers: int = 0
@@ -40,18 +44,16 @@ class Split:
     redo: bool = False
 
 
-def share(images: list[ImageInfo], world: ProcessInfo) -> list[ImageInfo]:
-    """Return the images of this process; each image belongs to one process."""
-    return images[world.rank :: world.size]
+def share(items: list[_Item], world: ProcessInfo) -> list[_Item]:
+    """Return the items of this process; each item belongs to one process."""
+    return items[world.rank :: world.size]
 
 
-def find_missing(
-    split: Split, dim: int, world: ProcessInfo, logger: logging.Logger
-) -> list[ImageInfo]:
+def find_missing(split: Split, dim: int, world: ProcessInfo, logger: logging.Logger) -> list[int]:
     """Find the images without a record, or with a broken one under ``auto_fix``.
 
     Returns:
-        The same images in every process.
+        Their positions in ``split.images``, the same in every process.
     """
     if world.is_main:
         split.store.clean()
@@ -62,7 +64,7 @@ def find_missing(
         present = share([image for image in split.images if image.id in found], world)
         broken = _find_broken(split, present, dim, logger)
         found = found.difference(*all_gather(broken, world, TIMEOUT))
-    return [image for image in split.images if image.id not in found]
+    return [i for i, image in enumerate(split.images) if image.id not in found]
 
 
 def _find_broken(

@@ -4,7 +4,7 @@ __all__ = ['CutPixels', 'Inputs', 'Sample', 'Task', 'UncutPixels']
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -130,7 +130,7 @@ class Task(abc.ABC):
         cls,
         encoder: ImageEncoder,
         cut_on_device: bool,
-        images: list[ImageInfo],
+        images: Sequence[ImageInfo],
         is_dry_run: bool,
         **dataset: Any,
     ) -> 'Task':

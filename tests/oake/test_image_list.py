@@ -31,6 +31,23 @@ def test_lvis_file_names_come_from_coco_url(write, tmp_path):
     assert image.file == tmp_path / 'train2017/000000391895.jpg'
 
 
+def test_images_are_a_sequence(write, tmp_path):
+    file = write(dict(images=[dict(id=i, file_name=f'{i}.jpg') for i in range(10)]))
+    listed = images.load_images(file, tmp_path)
+    assert len(listed) == 10 and listed[-1] == images.ImageInfo(9, tmp_path / '9.jpg', None)
+    assert listed[2::3] == [listed[2], listed[5], listed[8]] and list(listed) == listed[:]
+    with pytest.raises(IndexError):
+        listed[10]
+
+
+def test_annotations_are_not_read_again(write, tmp_path, monkeypatch):
+    """All processes but the first, and each later start, read the converted file."""
+    file = write(dict(images=[dict(id=1, file_name='a.jpg')]))
+    expected = list(images.load_images(file, tmp_path))
+    monkeypatch.setattr('oadp.data.annotations.file.AnnotationFile.check', None)
+    assert list(images.load_images(file, tmp_path)) == expected
+
+
 def test_annotations_after_the_images_are_checked(write, tmp_path):
     image = '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{'
     with pytest.raises(ValueError, match='annotations.json: cut off'):

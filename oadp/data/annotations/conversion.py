@@ -4,12 +4,12 @@ The file is decoded one element at a time, and the text of an annotation is copi
 as it is checked: besides the text of the file, only numbers and the records of the images are in memory.
 """
 
-__all__ = ['VERSION', 'convert_annotations']
+__all__ = ['VERSION', 'add_images', 'convert_annotations']
 
 import array
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,11 +66,7 @@ def convert_annotations(
 
 def _add_indices(writer: ArrayWriter, report: Report) -> None:
     columns = report.columns
-    image_ids = np.array([image['id'] for image in report.images], np.int64)
-    sizes = [(image.get('width'), image.get('height')) for image in report.images]
-    known = [size if None not in size else (-1, -1) for size in sizes]
-    writer.add('images', image_ids)
-    writer.add('sizes_wh', np.array(known, np.int64).reshape(-1, 2))
+    image_ids = add_images(writer, report.images)
     writer.add('images_by_id', np.argsort(image_ids, kind='stable').astype(np.int32))
     writer.add('annotations_by_id', np.argsort(columns.ids, kind='stable').astype(np.int32))
     rows = positions_of(columns.image_ids, image_ids)
@@ -78,6 +74,16 @@ def _add_indices(writer: ArrayWriter, report: Report) -> None:
     writer.add('annotations_by_image', by_image.astype(np.int32))
     firsts = np.searchsorted(rows[by_image], np.arange(len(image_ids) + 1))
     writer.add('first_by_image', firsts.astype(np.int64))
+
+
+def add_images(writer: ArrayWriter, images: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Write ids and sizes of checked records of images; return the ids."""
+    image_ids = np.array([image['id'] for image in images], np.int64)
+    sizes = [(image.get('width'), image.get('height')) for image in images]
+    known = [size if None not in size else (-1, -1) for size in sizes]
+    writer.add('images', image_ids)
+    writer.add('sizes_wh', np.array(known, np.int64).reshape(-1, 2))
+    return image_ids
 
 
 class _Parts:

@@ -5,7 +5,7 @@ the memory. So a file is kept as one string. Its annotations are decoded one at 
 category, and stored as spans of the string.
 """
 
-__all__ = ['AnnotationFile', 'elements', 'iterate_lists', 'read_images']
+__all__ = ['AnnotationFile', 'elements', 'iterate_lists']
 
 import array
 import dataclasses
@@ -103,27 +103,6 @@ class AnnotationFile:
             for ids in (report.columns.image_ids, report.columns.category_ids)
         )
         return cls(text, report.images, found, starts, ends, image_ids, category_ids), report
-
-
-def read_images(path: str | os.PathLike, needs: Collection[Need] = ()) -> list[dict[str, Any]]:
-    """Read the images of an annotation file; its annotations are checked, but not kept.
-
-    Args:
-        path: a file in COCO's or LVIS's format; only the list ``images`` is required.
-        needs: see ``AnnotationCheck``.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file has faults; all are listed.
-    """
-    text = read_text(path)
-    check = AnnotationCheck(needs)
-    kinds: dict[str, str] = {}
-    for key, value, _, _ in elements(path, text, kinds):
-        check.add(key, value)
-    report = check.finish(path, kinds)
-    report.use()
-    return report.images
 
 
 def elements(

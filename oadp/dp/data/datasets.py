@@ -196,7 +196,7 @@ class _OpenVocabularyDataset(_Host):
     def ground_truth(self) -> GroundTruth:
         """The ground truth for evaluation, indexed once for any number of evaluations."""
         return GroundTruth(
-            self.annotations.content(),
+            self.annotations,
             self.categories,
             self._is_federated,
             self.img_ids,

@@ -14,8 +14,7 @@ from mmdet.datasets.pipelines import Compose
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from oadp.data.annotations.file import read_images
-from oadp.data.annotations.lists import image_name
+from oadp.data.annotations.image_table import open_images
 from oadp.dp.data.image_reading import naming_image, with_own_reader
 from oadp.dp.data.loaders import build_val_loader
 from oadp.dp.engine.predict import gather_in_order, visit_images
@@ -34,7 +33,7 @@ class ImageList(Dataset):
         pipeline: mmdet's test pipeline.
 
     Attributes:
-        images: the records of the images.
+        rows: (n,) their positions in the file.
 
     Raises:
         FileNotFoundError: no such annotation file.
@@ -50,18 +49,19 @@ class ImageList(Dataset):
             raise FileNotFoundError(
                 f'{annotations}: no such annotation file; see "Annotations" of the README'
             )
-        images = read_images(annotations, {'any_name', 'size'})
-        self.images = sorted(images, key=lambda image: image['id'])
+        self._table = open_images(annotations, 'any_name', {'size'})
+        self.rows = np.argsort(self._table.ids, kind='stable')
         self._folder = folder
         self._pipeline = Compose(with_own_reader(pipeline))
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        image = self.images[i]
-        name = image_name(image)
-        info = dict(filename=name, height=image['height'], width=image['width'])
+        row = int(self.rows[i])
+        name, size = self._table.name(row), self._table.size_wh(row)
+        assert size is not None
+        info = dict(filename=name, height=size[1], width=size[0])
         with naming_image(self._folder / name):
             return self._pipeline(
                 dict(img_info=info, img_prefix=str(self._folder), bbox_fields=[], proposals=None)

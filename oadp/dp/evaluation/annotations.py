@@ -1,13 +1,43 @@
-"""Annotations as columns, for the evaluation."""
+"""Annotations as columns, for the evaluation.
 
-__all__ = ['Objects', 'read_objects', 'select_images']
+Masks are most of a file, and ``bbox`` metrics do not need them, so that segmentations are decoded when they
+are indexed.
+"""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+__all__ = ['Objects', 'Segmentations', 'read_objects', 'select_images']
+
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from oadp.data.annotations.checks import AnnotationColumns
+from oadp.data.annotations.columns import positions_of
+from oadp.data.annotations.table import AnnotationTable
+
 _IGNORED_AREA = -1.0  # pixels²; outside of all size ranges, so that the object is ignored
+
+
+class Segmentations(Sequence[Any]):
+    """The segmentations of some annotations, decoded at each access.
+
+    Args:
+        annotation: returns the record in a row.
+        rows: (n,) the rows of the annotations.
+    """
+
+    def __init__(self, annotation: Callable[[int], Mapping[str, Any]], rows: np.ndarray) -> None:
+        self._annotation = annotation
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a segmentation as in the file, or None; those of a slice as a list."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._annotation(int(self._rows[index])).get('segmentation')
 
 
 class Objects(NamedTuple):
@@ -27,12 +57,12 @@ class Objects(NamedTuple):
     boxes: np.ndarray
     areas: np.ndarray
     crowd: np.ndarray
-    segmentations: list[Any] | None
+    segmentations: Sequence[Any] | None
 
 
 def read_objects(
-    annotations: Iterable[Mapping[str, Any]],
-    image_ids: Sequence[int],
+    source: AnnotationTable | Mapping[str, Any],
+    image_ids: np.ndarray,
     category_ids: Sequence[int],
     federated: bool,
     masks: bool,
@@ -40,52 +70,65 @@ def read_objects(
     """Return the objects of some images and categories.
 
     Args:
-        annotations: as in the file. ``iscrowd`` defaults to 0, ``area`` to the area of the box.
-        image_ids: the ids of the images to keep.
+        source: a table, whose annotations have boxes; or decoded content, where ``iscrowd`` defaults to 0,
+            and ``area`` to the area of the box.
+        image_ids: (m,) the ids of the images to keep, ascending.
         category_ids: the ids of the categories to keep, by label.
         federated: follow lvis-api, which has no crowds, respects ``ignore`` and excludes objects
             without an area.
         masks: keep the segmentations.
     """
-    labels = {category_id: label for label, category_id in enumerate(category_ids)}
-    positions = {image_id: i for i, image_id in enumerate(image_ids)}
-    kept = [a for a in annotations if a['image_id'] in positions and a['category_id'] in labels]
+    record: Callable[[int], Mapping[str, Any]]
+    if isinstance(source, AnnotationTable):
+        columns, record = source.columns, source.annotation
+    else:
+        columns, record = _columns(source['annotations']), source['annotations'].__getitem__
+    areas, crowd = columns.areas, columns.crowd
+    kept = np.isin(columns.image_ids, image_ids) & np.isin(columns.category_ids, category_ids)
     if federated:
-        kept = [a for a in kept if a.get('area', 1) > 0]
-    boxes = np.array([a['bbox'] for a in kept], np.float64).reshape(-1, 4)
-    areas = [a.get('area', w * h) for a, (_, _, w, h) in zip(kept, boxes, strict=True)]
-    crowd = [bool(a.get('iscrowd', 0)) for a in kept]
-    if federated:
-        areas = [_IGNORED_AREA if a.get('ignore') else x for a, x in zip(kept, areas, strict=True)]
-        crowd = [False] * len(kept)
-    has_masks = masks and any(a.get('segmentation') for a in kept)
+        kept &= areas > 0
+        areas, crowd = np.where(columns.ignored, _IGNORED_AREA, areas), np.zeros_like(crowd)
+    rows = np.flatnonzero(kept)
+    segmentations = Segmentations(record, rows) if masks else ()
     return Objects(
-        np.array([positions[a['image_id']] for a in kept], np.int64),
-        np.array([labels[a['category_id']] for a in kept], np.int64),
-        boxes,
-        np.array(areas, np.float64),
-        np.array(crowd, bool),
-        [a.get('segmentation') for a in kept] if has_masks else None,
+        np.searchsorted(image_ids, columns.image_ids[rows]),
+        positions_of(columns.category_ids[rows], np.array(category_ids, np.int64)),
+        columns.boxes[rows],
+        areas[rows],
+        crowd[rows],
+        segmentations if any(segmentations) else None,
     )
 
 
-def select_images(
-    images: Mapping[int, Any], image_ids: Collection[int], name: str
-) -> dict[int, Any]:
-    """Return some of the images, in the order of the file.
+def _columns(annotations: Sequence[Mapping[str, Any]]) -> AnnotationColumns:
+    boxes = np.array([a['bbox'] for a in annotations], np.float64).reshape(-1, 4)
+    areas = [a.get('area', w * h) for a, (_, _, w, h) in zip(annotations, boxes, strict=True)]
+    return AnnotationColumns(
+        ids=np.arange(len(annotations)),
+        image_ids=np.array([a['image_id'] for a in annotations], np.int64),
+        category_ids=np.array([a['category_id'] for a in annotations], np.int64),
+        boxes=boxes,
+        areas=np.array(areas, np.float64),
+        crowd=np.array([bool(a.get('iscrowd')) for a in annotations], bool),
+        ignored=np.array([bool(a.get('ignore')) for a in annotations], bool),
+    )
+
+
+def select_images(known: Sequence[int], image_ids: Collection[int], name: str) -> list[int]:
+    """Return the positions of some of the images, in the order of the file.
 
     Args:
-        images: the records of all images, by id.
+        known: the ids of all images, in the order of the file.
         image_ids: the ids of the images to keep.
         name: the name of the file, for the error message.
 
     Raises:
-        ValueError: there are no records of some of the images.
+        ValueError: some of the images are not known.
     """
-    missing = sorted(set(image_ids) - set(images))
+    chosen = set(image_ids)
+    missing = sorted(chosen.difference(known))
     if missing:
         raise ValueError(
             f'{name}: lacks {len(missing)} of {len(image_ids)} images, such as {missing[:3]}'
         )
-    chosen = set(image_ids)
-    return {i: image for i, image in images.items() if i in chosen}
+    return [i for i, image_id in enumerate(known) if image_id in chosen]

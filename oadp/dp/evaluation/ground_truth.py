@@ -17,8 +17,8 @@ import hotcoco
 import numpy as np
 
 from oadp.categories import Categories, config_categories
-from oadp.data.annotations.checks import read_annotations
 from oadp.data.annotations.lists import Need
+from oadp.data.annotations.table import AnnotationTable, DecodedRecords, open_annotations
 from oadp.dp.evaluation.annotations import read_objects, select_images
 from oadp.dp.evaluation.detections import Detections
 from oadp.dp.evaluation.federated import counted_by_lvis, judgement
@@ -42,7 +42,7 @@ class GroundTruth:
 
     Args:
         source: a COCO or LVIS JSON file whose categories include the names of ``categories``; or
-            its decoded content, which is not modified.
+            its table, whose annotations have boxes; or its decoded content, which is not modified.
         categories: the category set, whose order defines the labels.
         federated: follow the rules of LVIS: at most 300 detections per image count, and a category
             is evaluated only in the images that list it as present or absent.
@@ -56,7 +56,7 @@ class GroundTruth:
 
     def __init__(
         self,
-        source: str | pathlib.Path | Mapping[str, Any],
+        source: str | pathlib.Path | AnnotationTable | Mapping[str, Any],
         categories: Categories,
         federated: bool = False,
         image_ids: Collection[int] | None = None,
@@ -64,21 +64,24 @@ class GroundTruth:
     ) -> None:
         name = 'the annotations'
         if isinstance(source, (str, pathlib.Path)):
-            needs: set[Need] = {'annotations', 'box'}
-            if federated:
-                needs.add('lvis')
+            needs: list[Need] = ['annotations', 'box', 'lvis']
             name = str(source)
-            data: Mapping[str, Any] = read_annotations(source, needs, categories)[0]
+            source = open_annotations(source, needs if federated else needs[:-1], categories)
+        if isinstance(source, AnnotationTable):
+            data: Mapping[str, Any] = source.content()
+            known = source.image_ids.tolist()
         else:
-            data = source
+            data, known = source, [image['id'] for image in source['images']]
         self.categories = categories
         self.federated = federated
-        images: dict[int, Any] = {image['id']: image for image in data['images']}
-        if image_ids is not None:
-            images = select_images(images, image_ids, name)
-        self.images_in_file_order = list(images)
-        self._image_ids = np.sort(np.array(self.images_in_file_order, np.int64))
-        self._infos = [images[i] for i in self._image_ids.tolist()]
+        images = data['images']
+        kept = select_images(known, known if image_ids is None else image_ids, name)
+        self.images_in_file_order = [known[i] for i in kept]
+        kept.sort(key=known.__getitem__)
+        self._image_ids = np.array([known[i] for i in kept], np.int64)
+        self._infos: Sequence[Mapping[str, Any]] = (
+            images.select(kept) if isinstance(images, DecodedRecords) else [images[i] for i in kept]
+        )
         by_name = {c['name']: c for c in data['categories']}
         missing = [n for n in categories.all_ if n not in by_name]
         if missing:
@@ -90,9 +93,7 @@ class GroundTruth:
         self.category_ids: list[int] = [c['id'] for c in infos]
         self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
         self.frequencies: list[str | None] = [c.get('frequency') for c in infos]
-        self.objects = read_objects(
-            data['annotations'], self.image_ids, self.category_ids, federated, masks
-        )
+        self.objects = read_objects(source, self._image_ids, self.category_ids, federated, masks)
         self._indexed: dict[str, hotcoco.COCO] = {}
 
     @classmethod

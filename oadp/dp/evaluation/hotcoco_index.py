@@ -39,7 +39,7 @@ def index_objects(
         objects.boxes,
         area=objects.areas,
         iscrowd=objects.crowd,
-        segmentation=(objects.segmentations or []) if with_masks else None,
+        segmentation=list(objects.segmentations or ()) if with_masks else None,
     )
 
 
