@@ -8,6 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from oadp.categories import Categories
+from oadp.data.annotations.checks import AnnotationCheck, not_an_object
+from oadp.utils.json_text import read_json
 
 CATEGORIES = Categories(bases=('cat',), novels=('owl',))
 ALL_NEEDS = ('annotations', 'file_name', 'coco_url', 'size', 'box', 'mask', 'lvis')
@@ -47,6 +49,25 @@ def example() -> dict[str, Any]:
 def write(path: pathlib.Path, data: Any) -> pathlib.Path:
     path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
     return path
+
+
+def read_whole(path: pathlib.Path, needs=(), categories=None) -> tuple[dict[str, Any], Any]:
+    """Decode a file at once, check it, and fill in ``iscrowd`` and ``area``; also return the columns."""
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise ValueError(not_an_object(path, type(data).__name__))
+    check = AnnotationCheck(needs, categories)
+    for name in ('images', 'categories', 'annotations'):
+        if isinstance(data.get(name), list):
+            check.add_list(name, data[name])
+    report = check.finish(path, {key: type(value).__name__ for key, value in data.items()})
+    report.use()
+    for annotation in data.get('annotations', []):
+        if annotation.get('iscrowd') is None:
+            annotation['iscrowd'] = 0
+        if annotation.get('area') is None and 'bbox' in annotation:
+            annotation['area'] = float(annotation['bbox'][2] * annotation['bbox'][3])
+    return data, report.columns
 
 
 def changed(path: tuple, value: Any) -> dict[str, Any]:

@@ -14,7 +14,6 @@ __all__ = [
     'check_exists',
     'log_tolerated',
     'not_an_object',
-    'read_annotations',
 ]
 
 import dataclasses
@@ -31,7 +30,6 @@ from oadp.data.annotations.findings import Findings
 from oadp.data.annotations.lists import CategoryList, ImageList, Need, check_references
 from oadp.data.annotations.masks import MaskSizes, check_masks
 from oadp.utils import runtime
-from oadp.utils.json_text import read_json
 
 LISTS = ('images', 'annotations', 'categories')
 _AT_ONCE = 4096
@@ -137,7 +135,7 @@ class AnnotationCheck:
                 self._flush(name)
 
     def add_list(self, name: str, records: list[Any]) -> None:
-        """Add a whole list. Annotations are completed in place, see ``read_annotations``."""
+        """Add records of one of the lists."""
         for start in range(0, len(records), _AT_ONCE):
             self._pending[name] = records[start : start + _AT_ONCE]
             self._flush(name)
@@ -218,7 +216,7 @@ class AnnotationCheck:
             len(without_size),
             records.names(without_size),
         )
-        areas = self._complete(records, boxes, areas, no_crowd)
+        areas = self._fill_areas(records, boxes, areas)
         if 'mask' in self._needs:
             num_dropped, sizes = check_masks(records)
             what = 'polygons of fewer than three points'
@@ -229,52 +227,18 @@ class AnnotationCheck:
         ignored = np.array([bool(v) for v in records.values('ignore')], bool)
         return AnnotationColumns(ids, image_ids, category_ids, boxes, areas, crowd, ignored)
 
-    def _complete(self, records: Records, boxes: Column, areas: Column, no_crowd: Column) -> Column:
-        """Add the missing optional values to annotations; return all areas."""
-        for i in np.flatnonzero(no_crowd).tolist():
-            records.records[i]['iscrowd'] = 0
+    def _fill_areas(self, records: Records, boxes: Column, areas: Column) -> Column:
+        """Return the areas, of the boxes where the file has none."""
         products = boxes[:, 2] * boxes[:, 3]
         missing = [
-            i for i in np.flatnonzero(np.isnan(areas)) if records.records[i].get('area') is None
+            i
+            for i in np.flatnonzero(np.isnan(areas) & ~np.isnan(products)).tolist()
+            if records.records[i].get('area') is None
         ]
-        missing = [i for i in missing if not np.isnan(products[i])]
-        for i in missing:
-            records.records[i]['area'] = float(products[i])
         self.tolerated.add(
             'annotations without area', "taken as their box's", len(missing), records.names(missing)
         )
         return np.where(np.isnan(areas), products, areas)
-
-
-def read_annotations(
-    path: str | os.PathLike, needs: Collection[Need] = (), categories: Categories | None = None
-) -> tuple[dict[str, Any], AnnotationColumns]:
-    """Read, check and complete an annotation file.
-
-    Args:
-        path: a file in COCO's or LVIS's format.
-        needs: see ``AnnotationCheck``.
-        categories: see ``AnnotationCheck``.
-
-    Returns:
-        The decoded file and the columns of its annotations. Missing values of ``iscrowd`` are set to 0,
-        and missing values of ``area`` to the area of the box.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file has faults; all are listed.
-    """
-    check_exists(path)
-    data = read_json(path)
-    if not isinstance(data, dict):
-        raise ValueError(not_an_object(path, type(data).__name__))
-    check = AnnotationCheck(needs, categories)
-    for name in ('images', 'categories', 'annotations'):
-        if isinstance(data.get(name), list):
-            check.add_list(name, data[name])
-    report = check.finish(path, {key: type(value).__name__ for key, value in data.items()})
-    report.use()
-    return data, report.columns
 
 
 def check_exists(path: str | os.PathLike) -> None:

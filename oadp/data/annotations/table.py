@@ -123,7 +123,7 @@ class AnnotationTable:
         return self._decode('image_texts', self._image_ends, row)
 
     def annotation(self, row: int) -> Record:
-        """Decode the record of an annotation, with ``iscrowd`` and ``area`` as ``read_annotations``."""
+        """Decode the record of an annotation; ``iscrowd`` defaults to 0, ``area`` to that of the box."""
         record = self._decode('annotation_texts', self._annotation_ends, row)
         if record.get('iscrowd') is None:
             record['iscrowd'] = 0
@@ -162,7 +162,7 @@ class AnnotationTable:
         return self._annotations_by_image[first:last]
 
     def content(self, image: Callable[[int], Record] | None = None) -> dict[str, Any]:
-        """Return the content of the file as ``read_annotations`` does, decoded at each access.
+        """Return the content of the file; records are decoded at each access.
 
         Args:
             image: returns the record of an image; :meth:`image` by default.
@@ -191,9 +191,7 @@ def _find(ids: np.ndarray, by_id: np.ndarray, wanted: int) -> int:
 def open_annotations(
     path: str | os.PathLike, needs: Collection[Need] = (), categories: Categories | None = None
 ) -> AnnotationTable:
-    """Read, check and complete an annotation file, as ``read_annotations`` does.
-
-    The file is converted once, see ``open_converted``.
+    """Check an annotation file and convert it, once, to arrays: see ``open_converted``.
 
     Args:
         path: a file in COCO's or LVIS's format.

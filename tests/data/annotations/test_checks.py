@@ -12,19 +12,19 @@ from annotation_examples import (
     changed,
     example,
     mutated_files,
+    read_whole,
     write,
 )
 from hypothesis import HealthCheck, given, settings
 
 from oadp.data.annotations import checks
 from oadp.data.annotations.build import build
-from oadp.data.annotations.checks import read_annotations
 from oadp.data.annotations.file import AnnotationFile
 
 
 def test_a_valid_file(tmp_path):
     data = example()
-    got, columns = read_annotations(write(tmp_path / 'x.json', data), ALL_NEEDS, CATEGORIES)
+    got, columns = read_whole(write(tmp_path / 'x.json', data), ALL_NEEDS, CATEGORIES)
     assert got == data
     assert columns.ids.tolist() == [0, 1, 2] and columns.image_ids.tolist() == [10] * 3
     assert columns.boxes.tolist() == [[1.5, 2, 3, 4]] * 3 and not columns.crowd.any()
@@ -40,7 +40,7 @@ def test_missing_optional_values_are_filled_in_and_counted(tmp_path, log):
         del category['frequency']
     data['annotations'][1]['bbox'] = [1, 2, 0, 4]
     data['images'][1]['height'] = 31
-    got, columns = read_annotations(write(tmp_path / 'x.json', data), ('box', 'size'))
+    got, columns = read_whole(write(tmp_path / 'x.json', data), ('box', 'size'))
     assert [a['area'] for a in got['annotations']] == columns.areas.tolist() == [12, 0, 12]
     assert [a['iscrowd'] for a in got['annotations']] == [0, 0, 0]
     (record,) = log.records
@@ -54,7 +54,7 @@ def test_faults(tmp_path, path, value, message):
     """Whether the file is decoded as a whole or in parts."""
     file = write(tmp_path / 'x.json', changed(path, value))
     with pytest.raises(ValueError, match='x.json: (.|\n)*' + message):
-        read_annotations(file, ALL_NEEDS, CATEGORIES)
+        read_whole(file, ALL_NEEDS, CATEGORIES)
     with pytest.raises(ValueError, match='x.json: (.|\n)*' + message):
         AnnotationFile.read(file, ALL_NEEDS, CATEGORIES)
 
@@ -63,7 +63,7 @@ def test_all_faults_are_listed_at_once(tmp_path):
     data = changed(('images', 1, 'width'), -1)
     data['annotations'] = [{**data['annotations'][0], 'image_id': 7} for _ in range(9)]
     with pytest.raises(ValueError) as e:
-        read_annotations(write(tmp_path / 'x.json', data), ('size',))
+        read_whole(write(tmp_path / 'x.json', data), ('size',))
     lines = str(e.value).splitlines()
     assert len(lines) == 3 and all('x.json: ' in line for line in lines)
     assert any('not among the images: 9 (id 0: 7, ' in line and '…)' in line for line in lines)
@@ -75,14 +75,14 @@ def test_masks_are_compared_with_images_that_are_listed_later(tmp_path, monkeypa
     data = changed((*ANNOTATION, 'segmentation'), dict(size=size, counts=[size[0] * size[1]]))
     data = dict(sorted(data.items()))
     assert list(data)[0] == 'annotations'
-    for read in (read_annotations, AnnotationFile.read):
+    for read in (read_whole, AnnotationFile.read):
         with pytest.raises(ValueError, match=r'size of the annotation.s image: 1 \(id 1\)'):
             read(write(tmp_path / 'x.json', data), ALL_NEEDS)
 
 
 def test_polygons_of_too_few_points_are_removed(tmp_path, log):
     data = changed((*ANNOTATION, 'segmentation'), [[1, 2, 3, 4], [0, 0, 4, 0, 4, 4]])
-    got, _ = read_annotations(write(tmp_path / 'x.json', data), ALL_NEEDS)
+    got, _ = read_whole(write(tmp_path / 'x.json', data), ALL_NEEDS)
     assert got['annotations'][1]['segmentation'] == [[0, 0, 4, 0, 4, 4]]
     assert 'fewer than three points: 1' in log.text
 
@@ -90,7 +90,7 @@ def test_polygons_of_too_few_points_are_removed(tmp_path, log):
 @pytest.mark.parametrize(('content', 'message'), FILES)
 def test_broken_files(tmp_path, content, message):
     file = write(tmp_path / 'x.json', content)
-    for read in (read_annotations, AnnotationFile.read):
+    for read in (read_whole, AnnotationFile.read):
         with pytest.raises(ValueError, match=f'x.json: .*{message}|{message}') as e:
             read(file, ALL_NEEDS)
         assert type(e.value) is ValueError and 'x.json' in str(e.value)
@@ -98,7 +98,7 @@ def test_broken_files(tmp_path, content, message):
 
 def test_byte_order_mark_is_ignored(tmp_path):
     file = write(tmp_path / 'x.json', b'\xef\xbb\xbf' + TEXT)
-    assert read_annotations(file, ALL_NEEDS)[0] == example()
+    assert read_whole(file, ALL_NEEDS)[0] == example()
     assert AnnotationFile.read(file, ALL_NEEDS).images == example()['images']
 
 
@@ -113,7 +113,7 @@ def test_any_file_is_read_or_an_error_with_the_file(tmp_path, content):
     file = write(tmp_path / 'x.json', content)
     outcomes = []
     for read in (
-        lambda: read_annotations(file, ALL_NEEDS, CATEGORIES),
+        lambda: read_whole(file, ALL_NEEDS, CATEGORIES),
         lambda: AnnotationFile.read(file, ALL_NEEDS, CATEGORIES),
         lambda: build(file, CATEGORIES, tmp_path / 'out'),
     ):

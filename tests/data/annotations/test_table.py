@@ -1,4 +1,4 @@
-"""A table has the content that ``read_annotations`` returns, and raises its errors."""
+"""A table has the content of the decoded file, and raises the errors of its check."""
 
 import json
 import multiprocessing
@@ -16,12 +16,12 @@ from annotation_examples import (
     changed,
     example,
     mutated_files,
+    read_whole,
     write,
 )
 from hypothesis import HealthCheck, given, settings
 
 from oadp.categories import Categories
-from oadp.data.annotations.checks import read_annotations
 from oadp.data.annotations.table import AnnotationTable, DecodedRecords, open_annotations
 from oadp.data.converted.cache import FOLDER
 
@@ -31,7 +31,7 @@ def plain(content: dict) -> dict:
 
 
 def assert_equal(table: AnnotationTable, path: pathlib.Path, needs, categories=None) -> None:
-    data, columns = read_annotations(path, needs, categories)
+    data, columns = read_whole(path, needs, categories)
     assert json.dumps(plain(table.content())) == json.dumps(data)
     for name, column in vars(columns).items():
         np.testing.assert_array_equal(getattr(table.columns, name), column)
@@ -88,7 +88,7 @@ def test_tolerated_values_are_logged_at_each_start(tmp_path, log, again):
     for _ in range(1 + again):
         log.clear()
         open_annotations(file, ALL_NEEDS)
-    read_annotations(file, ALL_NEEDS)
+    read_whole(file, ALL_NEEDS)
     assert len({r.getMessage() for r in log.records if ': tolerated:' in r.getMessage()}) == 1
     assert 'x.json: tolerated: annotations without area: 1 (taken as' in log.text
 
@@ -127,7 +127,7 @@ def test_categories_are_checked_at_each_start(tmp_path):
     with pytest.raises(ValueError) as e:
         open_annotations(file, (), Categories(bases=('cat', 'yak'), novels=()))
     with pytest.raises(ValueError) as expected:
-        read_annotations(file, (), Categories(bases=('cat', 'yak'), novels=()))
+        read_whole(file, (), Categories(bases=('cat', 'yak'), novels=()))
     assert str(e.value) == str(expected.value) and 'yak' in str(e.value)
 
 
@@ -157,7 +157,7 @@ def test_only_the_path_is_pickled(tmp_path):
 def test_any_file_is_read_as_before_or_an_error_with_the_file(tmp_path, content):
     file = write(tmp_path / 'x.json', content)
     try:
-        read_annotations(file, ALL_NEEDS, CATEGORIES)
+        read_whole(file, ALL_NEEDS, CATEGORIES)
     except ValueError:
         with pytest.raises(ValueError, match='x.json'):
             open_annotations(file, ALL_NEEDS, CATEGORIES)
