@@ -1,8 +1,8 @@
 """OADP: ViLD with distillation of blocks and of the whole image in addition (paper, section 3).
 
 Two more heads classify blocks and images (asymmetric loss with constant weights, as in all published
-results) and are trained to predict CLIP's features of them. A relation loss compares the distances
-between the blocks of an image.
+results) and are trained to predict CLIP's features of them. A relation loss compares the similarities
+of the blocks to one another.
 """
 
 _base_ = ['vild.py']

@@ -20,12 +20,15 @@ from hypothesis import HealthCheck, given, settings
 from oadp.data.annotations import checks
 from oadp.data.annotations.build import build
 from oadp.data.annotations.file import AnnotationFile
+from oadp.data.annotations.table import open_annotations
 
 
 def test_a_valid_file(tmp_path):
     data = example()
-    got, columns = read_whole(write(tmp_path / 'x.json', data), ALL_NEEDS, CATEGORIES)
-    assert got == data
+    table = open_annotations(write(tmp_path / 'x.json', data), ALL_NEEDS, CATEGORIES)
+    columns = table.columns
+    assert [table.annotation(row) for row in range(3)] == data['annotations']
+    assert [table.image(row) for row in range(2)] == data['images']
     assert columns.ids.tolist() == [0, 1, 2] and columns.image_ids.tolist() == [10] * 3
     assert columns.boxes.tolist() == [[1.5, 2, 3, 4]] * 3 and not columns.crowd.any()
 
@@ -40,9 +43,10 @@ def test_missing_optional_values_are_filled_in_and_counted(tmp_path, log):
         del category['frequency']
     data['annotations'][1]['bbox'] = [1, 2, 0, 4]
     data['images'][1]['height'] = 31
-    got, columns = read_whole(write(tmp_path / 'x.json', data), ('box', 'size'))
-    assert [a['area'] for a in got['annotations']] == columns.areas.tolist() == [12, 0, 12]
-    assert [a['iscrowd'] for a in got['annotations']] == [0, 0, 0]
+    table = open_annotations(write(tmp_path / 'x.json', data), ('box', 'size'))
+    got = [table.annotation(row) for row in range(3)]
+    assert [a['area'] for a in got] == table.columns.areas.tolist() == [12, 0, 12]
+    assert [a['iscrowd'] for a in got] == [0, 0, 0]
     (record,) = log.records
     for text in ('x.json: tolerated', 'without iscrowd: 3 (taken as 0)', 'without area: 3 ',
                  'without width or height: 1 ', 'lower than 32 pixels: 1 '):  # fmt: skip
