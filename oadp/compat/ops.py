@@ -21,6 +21,8 @@ import torch
 import torchvision
 from torch import Tensor
 
+from oadp.compat.roi_align_gradient import MAX_PIXELS, roi_align_gradient
+
 _MAX_POOLING = 0
 """mmcv's code for ``pool_mode='max'``; 1 is ``'avg'``."""
 
@@ -115,14 +117,21 @@ def roi_align_backward(
 ) -> None:
     """Compute the gradient of ``roi_align_forward``; ``grad_input`` (b, c, h, w) is filled."""
     _refuse_max_pooling(pool_mode)
+    rois = rois.to(grad_output.dtype)
+    shape = grad_input.shape
+    if grad_output.device.type == 'cpu' and shape[2] * shape[3] <= MAX_PIXELS:
+        grad_input.copy_(
+            roi_align_gradient(grad_output, rois, spatial_scale, shape, sampling_ratio, aligned)
+        )
+        return
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
             grad_output,
-            rois.to(grad_output.dtype),
+            rois,
             spatial_scale,
             aligned_height,
             aligned_width,
-            *grad_input.shape,
+            *shape,
             sampling_ratio,
             aligned,
         )

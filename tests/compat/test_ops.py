@@ -148,6 +148,31 @@ def test_roi_align_equals_its_definition(aligned: bool, ratio: int, scale: float
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+@pytest.mark.parametrize('aligned', [True, False])
+@pytest.mark.parametrize('ratio', [0, 2])
+@pytest.mark.parametrize('height', [12, 40])
+def test_the_gradient_of_roi_align_is_the_same_for_maps_of_any_size(
+    aligned: bool, ratio: int, height: int
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    shape = (2, 3, height, 16)
+    assert (height * 16 > ops.MAX_PIXELS) == (height == 40)
+    boxes = random_boxes(30, size=100)
+    boxes[0, 2:] = boxes[0, :2]  # empty
+    boxes[1] += 500  # outside
+    index = torch.randint(2, (30, 1), generator=generator)
+    rois = torch.cat([index, boxes], 1)
+    gradient = torch.randn(30, 3, 7, 7, generator=generator)
+    found = torch.empty(shape)
+    ops.roi_align_backward(
+        gradient, rois, *[torch.empty(0)] * 2, found, 7, 7, 0.125, ratio, 1, aligned
+    )
+    expected = torch.ops.torchvision._roi_align_backward(
+        gradient, rois, 0.125, 7, 7, *shape, ratio, aligned
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_roi_align_of_no_boxes_has_a_gradient() -> None:
     from mmcv.ops import RoIAlign
 
