@@ -25,7 +25,7 @@ demo: install
 	$(PYTHON_IN_VENV) -m oadp.mini --seeds $(SEEDS)
 
 test: install
-	$(PYTHON_IN_VENV) -m pytest -n auto --dist loadfile -m 'not long' $(TESTS)
+	$(PYTHON_IN_VENV) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not long' $(TESTS)
 
 test-long: install
 	$(PYTHON_IN_VENV) -m pytest -m long $(TESTS)

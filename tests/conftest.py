@@ -1,5 +1,6 @@
 """What the tests share: the recorded outputs of the reference implementation, where they are at hand."""
 
+import collections
 import logging
 import os
 import pathlib
@@ -21,6 +22,9 @@ GOLDEN = ROOT.parent / 'shared' / 'golden'
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Files with the most slow tests first: one that is started last would run alone.
+    num_slow = collections.Counter(item.path for item in items if 'slow' in item.keywords)
+    items.sort(key=lambda item: -num_slow[item.path])
     if ON_GPU:
         import torch
 

@@ -176,6 +176,7 @@ def test_a_detector_in_half_precision(folder: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # tests/dp/test_test.py has two processes predict, too
 def test_two_processes_write_the_same_file(folder: pathlib.Path) -> None:
     environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
     launchers = (

@@ -20,7 +20,8 @@ def test_last_line_is_json(thin, monkeypatch, capsys):
     assert 0.5 < sum(result['share'].values()) <= 1.001
 
 
-@pytest.mark.slow  # starts two processes that import all there is
+@pytest.mark.slow
+@pytest.mark.long  # starts two processes that import all there is
 def test_engines_are_compared(thin, monkeypatch, capsys):
     pytest.importorskip('onnxruntime', reason='the extra `export` is not installed')
     pytest.importorskip('onnx', reason='the extra `export` is not installed')

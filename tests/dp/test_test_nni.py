@@ -74,6 +74,7 @@ def test_errors(files, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long  # processes of 26 seconds in all
 def test_two_processes_give_the_same_result_as_one(files):
     expected = run(files)
     command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']

@@ -223,6 +223,7 @@ def test_real_experiment(real_search):
 
 
 @pytest.mark.slow
+@pytest.mark.long  # as slow as the search that is not interrupted
 def test_interrupted_experiment_reports_the_best(real_search):
     process = real_search.start('--max-trials', '50')
     folder = pathlib.Path('work_dirs/nni/dp_test')
