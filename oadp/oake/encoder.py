@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oadp.clip.positions import resize_positions
 from oadp.oake.attention import attend
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -222,15 +223,7 @@ class ImageEncoder(nn.Module):
         positions = self.positional_embedding
         key = (rows, columns, positions.dtype, positions.device)
         if self._positions is None or self._positions[0] != key:
-            side = round((len(positions) - 1) ** 0.5)
-            if (rows, columns) != (side, side):
-                grid = positions[1:].float().T.reshape(1, -1, side, side)
-                grid = functional.interpolate(
-                    grid, (rows, columns), mode='bilinear', align_corners=False
-                )
-                resized = grid.flatten(2)[0].T.to(positions.dtype)
-                positions = torch.cat([positions[:1], resized])
-            self._positions = key, positions
+            self._positions = key, resize_positions(positions, rows, columns)
         return self._positions[1]
 
     def _bias(self, outside: Tensor, dtype: torch.dtype) -> Tensor:
