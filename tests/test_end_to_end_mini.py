@@ -12,13 +12,14 @@ import torch
 
 from oadp.data.features.stores import check, open_store
 from oadp.data.prompt_files import read_prompts
-from oadp.mini.results import METRICS, SETTINGS
-from oadp.mini.run import SMALL, stages
-from oadp.mini.shapes import BASES, NOVELS
+from oadp.mini.classes import BASES, NOVELS
+from oadp.mini.pipeline import SMALL, stages
+from oadp.mini.results import DEMO, METRICS
+from oadp.mini.settings import TeacherSettings
 from oadp.utils.config import load_config
 
 ROOT = pathlib.Path(__file__).parent.parent
-DIM = 64  # of the embeddings
+DIM = TeacherSettings.embedding
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +53,7 @@ def test_every_stage_makes_its_outputs(root: pathlib.Path) -> None:
 
 def test_the_results_are_numbers(root: pathlib.Path) -> None:
     results = json.loads((root / 'work_dirs/mini/results.json').read_text())
-    assert set(results) == set(SETTINGS)
+    assert set(results) == set(DEMO)
     for by_seed in results.values():
         assert set(by_seed) == {'0'} and set(by_seed['0']) == set(METRICS)
         assert all(0 <= value <= 100 for value in by_seed['0'].values())
@@ -96,11 +97,11 @@ def test_training_uses_no_novel_label(root: pathlib.Path) -> None:
     used = []
     for config in root.glob('work_dirs/mini/**/config.py'):
         text = config.read_text()
-        assert 'instances_train.18.json' in text
-        assert 'instances_train.json' not in text and 'instances_train.27' not in text
+        assert 'instances_train.64.json' in text
+        assert 'instances_train.json' not in text and 'instances_train.96' not in text
         used.append(config)
-    assert len(used) == 1 + 3 + len(SETTINGS)  # proposals, features, detectors
-    training = json.loads((root / 'data/mini/annotations/instances_train.18.json').read_text())
+    assert len(used) == 1 + 3 + len(DEMO)  # proposals, features, detectors
+    training = json.loads((root / 'data/mini/annotations/instances_train.64.json').read_text())
     names = {c['id']: c['name'] for c in training['categories']}
     assert {names[a['category_id']] for a in training['annotations']} <= set(BASES)
 

@@ -2,13 +2,12 @@
 
     python -m oadp.dp.train mini/oadp configs/mini/oadp.py
 
-`python -m oadp.mini` makes what this needs and runs it beside `none.py` and `vild.py`. The figures
-are in the README, section "The demo".
+`python -m oadp.mini` makes what this needs and runs it beside `none.py` and `vild.py`. The figures are in
+docs/demo.md.
 
-What it adds to `vild.py` is what `../dp/models/oadp.py` adds to ViLD. The weights of those losses
-are a third of the full-size ones scaled to embeddings of 64 (45 and 8 by × √(64 / 512), 64 by × 64
-/ 512): this CLIP recognises 97 % of single objects, but 78 % of what it sees in blocks. Chosen on
-images that neither training nor evaluation uses (`python -m oadp.mini.dataset --seed 1`).
+What it adds to `vild.py` is what `../dp/models/oadp.py` adds to ViLD. The weights of the losses are the
+full-size ones, scaled to embeddings of 128 where a loss depends on their size: of the blocks 128 × √(128 /
+512), of the image 512 × 128 / 512. A third of these was no better (docs/history.md).
 """
 
 _base_ = ['vild.py']
@@ -60,21 +59,21 @@ model = dict(
                 inputs=('blocks', 'clip_blocks'),
                 action=dict(
                     type='L1Loss',
-                    weight=dict(type='WarmupScheduler', gain=15.0, end=50),
+                    weight=dict(type='WarmupScheduler', gain=64.0, end=50),
                 ),
             ),
             loss_clip_block_relations=dict(
                 inputs=('blocks', 'clip_blocks'),
                 action=dict(
                     type='RKDLoss',
-                    weight=dict(type='WarmupScheduler', gain=2.7, end=50),
+                    weight=dict(type='WarmupScheduler', gain=8.0, end=50),
                 ),
             ),
             loss_clip_global=dict(
                 inputs=('global_', 'clip_global'),
                 action=dict(
                     type='MSELoss',
-                    weight=dict(type='WarmupScheduler', gain=21.0, end=50),
+                    weight=dict(type='WarmupScheduler', gain=128.0, end=50),
                 ),
             ),
         ),

@@ -2,8 +2,8 @@
 
     python -m oadp.dp.train mini/vild configs/mini/vild.py
 
-`python -m oadp.mini` makes what this needs and runs it beside `none.py` and `oadp.py`. The figures
-are in the README, section "The demo".
+`python -m oadp.mini` makes what this needs and runs it beside `none.py` and `oadp.py`. The figures are in
+docs/demo.md.
 
 What it adds to `none.py` is what `../dp/models/vild.py` adds to Faster R-CNN.
 """
@@ -32,12 +32,12 @@ model = dict(
         adapts=dict(),
         losses=dict(
             # The mean of absolute differences shrinks with the square root of the embedding's size,
-            # so the full-size weight is scaled: 256 × √(64 / 512).
+            # so the full-size weight is scaled: 256 × √(128 / 512).
             loss_clip_objects=dict(
                 inputs=('objects', 'clip_objects'),
                 action=dict(
                     type='L1Loss',
-                    weight=dict(type='WarmupScheduler', gain=90.0, end=50),
+                    weight=dict(type='WarmupScheduler', gain=128.0, end=50),
                 ),
             ),
         ),

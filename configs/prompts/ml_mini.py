@@ -20,9 +20,9 @@ optimizer = dict(lr=5e-3)
 
 train = dict(
     features='data/mini/oake/blocks/train',
-    ann_file='data/mini/annotations/instances_train.18.json',
+    ann_file='data/mini/annotations/instances_train.64.json',
 )
 val = dict(
     features='data/mini/oake/blocks/val',
-    ann_file='data/mini/annotations/instances_val.27.json',
+    ann_file='data/mini/annotations/instances_val.96.json',
 )

@@ -1,12 +1,20 @@
-"""Training data of the benchmark's CLIP: crops of images, with captions that name objects.
+"""Training data of the benchmark's CLIP: windows of images, with captions that name what they show.
 
-CLIP was trained on images of the web: all kinds of objects, near and far, alone and together, with
-sentences that name some of them. The crops here are like that: they show objects of *all* classes
-with varying context, or windows anywhere, as the blocks of an image are. Every step cuts new crops,
-because a small network memorises a few thousand fixed ones within minutes.
+CLIP was trained on images of the web with their captions: mostly scenes, in which a sentence names
+some of the objects, and few objects that fill the image. The crops here are like that: windows of
+all sizes anywhere in an image, whole images, and few crops of single objects. Every step cuts new
+crops, because a small network memorizes a few thousand fixed ones within minutes.
 """
 
-__all__ = ['Caption', 'Crop', 'cut_crops', 'cut_windows', 'sample_crops', 'write_caption']
+__all__ = [
+    'ARTICLES',
+    'Caption',
+    'Crop',
+    'cut_crops',
+    'cut_windows',
+    'sample_crops',
+    'write_caption',
+]
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -15,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from oadp.mini.classes import SYNONYMS
 from oadp.mini.scene import Scene
-from oadp.mini.shapes import SYNONYMS
 from oadp.prompts.templates import VILD
 
 VISIBLE = 0.6
@@ -24,11 +32,10 @@ VISIBLE = 0.6
 
 MAX_NAMES = 3
 SYNONYM_RATE = 0.15
-NEAREST, WIDEST = 1.0, 3.2  # side of a crop relative to the longer side of the object's box
+CONTEXT = (1.0, 1.6)  # side of an object's crop relative to the longer side of its box
 MAX_SHIFT = 0.12  # of an object from the centre of its crop, relative to the crop's side
-SMALLEST_WINDOW = 40  # pixels; the side of a crop that is not centred on an object
 
-_ARTICLES = ('a', 'the', 'one')
+ARTICLES = ('a', 'the', 'one')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +63,7 @@ def cut_crops(
     scenes: Iterable[Scene],
     resolution: int,
     rng: np.random.Generator,
-    context: tuple[float, float] = (NEAREST, WIDEST),
+    context: tuple[float, float] = CONTEXT,
     max_shift: float = 0.05,
 ) -> list[Crop]:
     """Cut one crop around each object.
@@ -105,19 +112,18 @@ def sample_crops(
     count: int,
     resolution: int,
     rng: np.random.Generator,
-    context: tuple[float, float] = (NEAREST, WIDEST),
-    windows: float = 0.0,
+    smallest: int,
+    objects: float = 0.0,
 ) -> list[Crop]:
-    """Cut crops at random, around an object or anywhere, and mirror half of them.
+    """Cut crops at random, windows or around an object, and mirror half of them.
 
     Args:
         scenes: images and their objects.
         count: number of crops.
         resolution: side of the result, in pixels.
         rng: generator of all choices.
-        context: least and greatest side of an object's crop, relative to the longer side of its
-            box.
-        windows: fraction of the crops that are not centred on an object, in [0, 1].
+        smallest: least side of a window, in pixels; the greatest is the shorter side of the image.
+        objects: fraction of the crops that are centred on an object, in [0, 1].
 
     Returns:
         ``count`` crops; each shows at least one object.
@@ -125,18 +131,17 @@ def sample_crops(
     crops: list[Crop] = []
     while len(crops) < count:
         scene = scenes[rng.integers(len(scenes))]
-        if rng.random() < windows:
-            size = np.array(scene.image.shape[1::-1])
-            side = np.exp(rng.uniform(*np.log((SMALLEST_WINDOW, size.min()))))
-            crop = _cut(scene, rng.uniform(side / 2, size - side / 2), side, resolution)
-            if not crop.names:
-                continue
-        else:
+        if rng.random() < objects:
             i = int(rng.integers(len(scene.boxes)))
-            crop = _cut_around(scene, i, resolution, rng, context, MAX_SHIFT)
+            crop = _cut_around(scene, i, resolution, rng, CONTEXT, MAX_SHIFT)
+        else:
+            size = np.array(scene.image.shape[1::-1])
+            side = min(np.exp(rng.uniform(*np.log((smallest, size.min())))), size.min())
+            crop = _cut(scene, rng.uniform(side / 2, size - side / 2), side, resolution)
         if rng.random() < 0.5:
             crop = dataclasses.replace(crop, pixels=crop.pixels[:, ::-1])
-        crops.append(crop)
+        if crop.names:
+            crops.append(crop)
     return crops
 
 
@@ -193,17 +198,23 @@ def write_caption(names: Sequence[str], rng: np.random.Generator) -> Caption:
         A caption with one to three of the classes, at times by a synonym.
 
     Examples:
-        >>> write_caption(('star', 'ring'), np.random.default_rng(0)).text
-        'a photo of a small star and a ring in the scene'
+        >>> write_caption(('plain star', 'dotted tree'), np.random.default_rng(0)).text
+        'XXX'
     """
     count = min(len(names), int(rng.integers(1, MAX_NAMES + 1)))
     mentioned = rng.permutation(names)[:count].tolist()
-    words = [
-        SYNONYMS[name] if name in SYNONYMS and rng.random() < SYNONYM_RATE else name
-        for name in mentioned
-    ]
+    words = [_vary(name, rng) for name in mentioned]
     if len(words) == 1 and rng.random() < 0.2:
         return Caption(words[0], frozenset(mentioned))
-    others = [f'{_ARTICLES[rng.integers(len(_ARTICLES))]} {word}' for word in words[1:]]
+    others = [f'{ARTICLES[rng.integers(len(ARTICLES))]} {word}' for word in words[1:]]
     listing = ' and '.join([words[0], *others])
     return Caption(VILD[rng.integers(len(VILD))].format(listing), frozenset(mentioned))
+
+
+def _vary(name: str, rng: np.random.Generator) -> str:
+    """Replace some words of a name by synonyms."""
+    words = name.split()
+    return ' '.join(
+        SYNONYMS[word] if word in SYNONYMS and rng.random() < SYNONYM_RATE else word
+        for word in words
+    )

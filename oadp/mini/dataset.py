@@ -17,24 +17,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from oadp.mini.scene import Scene, draw_scene
+from oadp.mini.classes import BASES, NOVELS
+from oadp.mini.scene import OBJECT_SIDES, Scene, draw_scene
 from oadp.mini.settings import NUM_TRAIN, NUM_VAL
-from oadp.mini.shapes import BASES, NOVELS
 from oadp.utils.command import ArgumentParser, run
 from oadp.utils.files import atomic_write
 from oadp.utils.progress import Progress
 
 ROOT = pathlib.Path('data/mini')
-NOVEL_SHARE = 0.14
-"""Fraction of the objects in training images that are of novel classes. It is that of OV-COCO,
-which has 28,538 base and 4,614 novel boxes in its validation images (Zareian et al., CVPR 2021).
-Novel objects are unlabelled, so the detector is trained to classify them as background; at the
-frequency of base classes they would be most of the background that resembles an object. In
-validation images all classes are equally frequent, so that novel AP is computed from enough
-boxes."""
-_TRAIN_WEIGHTS = [(1 - NOVEL_SHARE) / len(BASES)] * len(BASES) + [NOVEL_SHARE / len(NOVELS)] * len(
-    NOVELS
-)
+NOVEL_FREQUENCY = 0.46
+"""Frequency of a novel class in training images, relative to that of a base class.
+
+It is that of OV-COCO, whose validation images have 28,538 boxes of 48 base classes and 4,614 of 17
+novel ones (Zareian et al., CVPR 2021). Novel objects are unlabelled, so the detector is trained to
+classify them as background. In validation images all classes are equally frequent, so that novel AP
+is computed from enough boxes."""
+_WEIGHTS = np.array([1.0] * len(BASES) + [NOVEL_FREQUENCY] * len(NOVELS))
+_TRAIN_WEIGHTS = (_WEIGHTS / _WEIGHTS.sum()).tolist()
 JPEG_QUALITY = 95
 
 
@@ -47,20 +46,24 @@ class Split(enum.IntEnum):
     teacher_held_out = 3
 
 
-def draw_split(split: Split, count: int, seed: int) -> Iterator[Scene]:
+def draw_split(
+    split: Split, count: int, seed: int, sides: tuple[float, float] = OBJECT_SIDES
+) -> Iterator[Scene]:
     """Draw the images of a split; each depends on the split, the seed and its position only.
 
     Args:
         split: which images.
         count: number of images.
         seed: of the dataset.
+        sides: least and greatest side of an object before stretch and rotation, in pixels.
 
     Yields:
         The images and their objects.
     """
     weights = _TRAIN_WEIGHTS if split is Split.train else None
     for i in range(count):
-        yield draw_scene(np.random.default_rng([seed, split, i]), BASES + NOVELS, weights)
+        rng = np.random.default_rng([seed, split, i])
+        yield draw_scene(rng, BASES + NOVELS, weights, sides)
 
 
 def write_dataset(

@@ -1,10 +1,10 @@
 """Draw one image of the benchmark: bright objects and clutter on a dark textured background.
 
-A class differs from the others in its outline only. Colour, texture, size, stretch, rotation and
-mirroring are sampled from the same distributions for all classes.
+A class is an outline and a filling. Colours, size, stretch, rotation and mirroring are sampled from
+the same distributions for all classes.
 """
 
-__all__ = ['Scene', 'draw_scene']
+__all__ = ['Scene', 'draw_class', 'draw_scene']
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,19 +12,21 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from oadp.mini.classes import CLASSES
+from oadp.mini.fillings import draw_filling
 from oadp.mini.shapes import draw_shape
 
-SIZES = ((160, 160), (176, 160), (160, 176))
+SIZES = ((112, 112), (128, 112), (112, 128))
 """Widths and heights of images, in pixels. Multiples of 16, so that batches need little padding."""
 
-NUM_OBJECTS = (3, 6)
-OBJECT_SIDE = (26, 56)  # pixels, before stretch and rotation
+Range = tuple[float, float]
+
+NUM_OBJECTS = (2, 4)
+OBJECT_SIDES = (20.0, 60.0)  # pixels, before stretch and rotation; log-uniform
 MAX_STRETCH = 1.2
 MAX_ROTATION = 20  # degrees
 MAX_COVERED = 0.2  # fraction of an object's box that another's may cover
 ATTEMPTS = 30  # at placing an object, before it is left out
-
-Range = tuple[float, float]
 
 
 @dataclasses.dataclass
@@ -33,8 +35,7 @@ class Scene:
 
     Attributes:
         image: (h, w, 3) uint8, RGB.
-        boxes: (n, 4) float32 xyxy, in pixels: the extent of the whole outline, covered parts
-            included.
+        boxes: (n, 4) float32 xyxy, in pixels: the extent of the outline, covered parts included.
         areas: (n,) float32, numbers of pixels within the outlines.
         names: the n class names.
     """
@@ -46,14 +47,18 @@ class Scene:
 
 
 def draw_scene(
-    rng: np.random.Generator, names: Sequence[str], weights: Sequence[float] | None = None
+    rng: np.random.Generator,
+    names: Sequence[str],
+    weights: Sequence[float] | None = None,
+    sides: Range = OBJECT_SIDES,
 ) -> Scene:
-    """Draw an image with three to six objects, fewer where there is no room.
+    """Draw an image with two to four objects, fewer where there is no room.
 
     Args:
         rng: generator of all choices.
         names: classes to choose from.
         weights: probability of each class; None: all are equally likely.
+        sides: least and greatest side of an object before stretch and rotation, in pixels.
 
     Returns:
         The image and its objects.
@@ -66,16 +71,17 @@ def draw_scene(
     found: list[str] = []
     for _ in range(rng.integers(NUM_OBJECTS[0], NUM_OBJECTS[1] + 1)):
         name = names[rng.choice(len(names), p=weights)]
-        cover = _draw_object(rng, name)
-        place = _find_place(rng, cover, (width, height), boxes)
+        outline, bright = _draw_object(rng, name, sides)
+        h, w = outline.shape
+        place = _find_place(rng, (w, h), (width, height), boxes)
         if place is None:
             continue
         x, y = place
-        window = image[y : y + cover.shape[0], x : x + cover.shape[1]]
-        alpha = cover[..., None] * rng.uniform(0.85, 1)
-        window[:] = window * (1 - alpha) + _draw_texture(rng, *cover.shape) * alpha
-        boxes.append(np.array([x, y, x + cover.shape[1], y + cover.shape[0]], np.float32))
-        areas.append(float(cover.sum()))
+        window = image[y : y + h, x : x + w]
+        alpha = outline[..., None] * rng.uniform(0.85, 1)
+        window[:] = window * (1 - alpha) + _colour_in(rng, bright) * alpha
+        boxes.append(np.array([x, y, x + w, y + h], np.float32))
+        areas.append(float(outline.sum()))
         found.append(name)
     _draw_clutter(rng, image, int(rng.integers(0, 4)), brightness=(0.2, 0.8))
     image += rng.normal(0, rng.uniform(0, 0.03), image.shape)
@@ -121,9 +127,31 @@ def _draw_clutter(
             cv2.line(image, (x, y), (x + dx, y + dy), colour, 1, cv2.LINE_AA)
 
 
-def _draw_object(rng: np.random.Generator, name: str) -> np.ndarray:
-    """Return the (h, w) coverage in [0, 1] of a randomly transformed outline, cut to its extent."""
-    side = rng.uniform(*OBJECT_SIDE)
+def draw_class(
+    name: str, size: tuple[int, int], transform: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw an object.
+
+    Args:
+        name: one of ``CLASSES``.
+        size: width and height of the result, in pixels.
+        transform: (2, 3) affine map from the unit square to pixels.
+
+    Returns:
+        Two (h, w) float32 arrays in [0, 1]: the fraction of each pixel within the outline, and the
+        bright fraction.
+    """
+    filling, shape = CLASSES[name]
+    return draw_shape(shape, size, transform), draw_filling(filling, size, transform)
+
+
+def _draw_object(rng: np.random.Generator, name: str, sides: Range) -> list[np.ndarray]:
+    """Draw a randomly transformed object and cut it to the extent of its outline.
+
+    Returns:
+        The two (h, w) arrays of ``draw_class``.
+    """
+    side = np.exp(rng.uniform(*np.log(sides)))
     stretch = MAX_STRETCH ** rng.uniform(-1, 1)
     angle = np.radians(rng.uniform(-MAX_ROTATION, MAX_ROTATION))
     mirror = rng.choice([-1, 1])
@@ -131,23 +159,26 @@ def _draw_object(rng: np.random.Generator, name: str) -> np.ndarray:
     matrix = rotation @ np.diag([mirror * stretch**0.5, stretch**-0.5]) * side / 2
     canvas = int(1.8 * side)
     transform = np.concatenate([matrix, np.full((2, 1), canvas / 2)], axis=1)
-    cover = draw_shape(name, (canvas, canvas), transform)
-    ys, xs = (np.flatnonzero((cover > 0.5).any(axis=axis)) for axis in (1, 0))
-    return cover[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    arrays = draw_class(name, (canvas, canvas), transform)
+    ys, xs = (np.flatnonzero((arrays[0] > 0.5).any(axis=axis)) for axis in (1, 0))
+    return [array[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1] for array in arrays]
 
 
 def _find_place(
-    rng: np.random.Generator, cover: np.ndarray, size: tuple[int, int], boxes: list[np.ndarray]
+    rng: np.random.Generator,
+    object_size: tuple[int, int],
+    size: tuple[int, int],
+    boxes: list[np.ndarray],
 ) -> tuple[int, int] | None:
     """Return an upper left corner where an object covers little of the others, or None.
 
     Args:
         rng: generator of the corners to try.
-        cover: (h, w) coverage of the object.
+        object_size: width and height of the object, in pixels.
         size: width and height of the image, in pixels.
         boxes: (4,) xyxy boxes of the others.
     """
-    h, w = cover.shape
+    w, h = object_size
     for _ in range(ATTEMPTS):
         x, y = int(rng.integers(size[0] - w + 1)), int(rng.integers(size[1] - h + 1))
         for x0, y0, x1, y1 in boxes:
@@ -159,18 +190,7 @@ def _find_place(
     return None
 
 
-def _draw_texture(rng: np.random.Generator, h: int, w: int) -> np.ndarray:
-    """Return an (h, w, 3) bright colour in [0, 1]: plain, shaded, striped or dotted."""
-    colour = _colour(rng, (0.2, 1), (0.7, 1))
-    ys, xs = np.mgrid[:h, :w].astype(np.float32)
-    angle = rng.uniform(0, np.pi)
-    along = xs * np.cos(angle) + ys * np.sin(angle)
-    across = ys * np.cos(angle) - xs * np.sin(angle)
-    period = rng.uniform(5, 10)  # pixels
-    pattern = (
-        np.zeros((h, w)),
-        along / max(h, w),
-        np.sin(2 * np.pi * along / period),
-        np.sin(2 * np.pi * along / period) * np.sin(2 * np.pi * across / period),
-    )[rng.integers(4)]
-    return colour * (1 - 0.25 * (0.5 + 0.5 * pattern[..., None]).clip(0, 1))
+def _colour_in(rng: np.random.Generator, bright: np.ndarray) -> np.ndarray:
+    """Return (h, w, 3) in [0, 1]: two random colours, mixed by the (h, w) bright fraction."""
+    light, dark = _colour(rng, (0.2, 1), (0.8, 1)), _colour(rng, (0.2, 1), (0.4, 0.55))
+    return light * bright[..., None] + dark * (1 - bright[..., None])

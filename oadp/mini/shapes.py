@@ -5,7 +5,7 @@ it or subtracted from it, in order. Because shapes are data, every class is rota
 mirrored in the same way, so that these transformations do not reveal the class.
 """
 
-__all__ = ['BASES', 'NOVELS', 'SYNONYMS', 'draw_shape']
+__all__ = ['draw_shape']
 
 import dataclasses
 from collections.abc import Sequence
@@ -78,24 +78,9 @@ def _almond() -> Points:
     return np.stack([np.concatenate([x, x[::-1]]), np.concatenate([-y, y])], axis=1)
 
 
-def _flake() -> list[Part]:
-    parts = []
-    for angle in np.radians([30, 90, 150]):
-        x, y = np.cos(angle), np.sin(angle)
-        parts.append(_line([(-0.95 * x, -0.95 * y), (0.95 * x, 0.95 * y)], 0.16))
-        for sign in (-1, 1):
-            for turn in np.radians([45, -45]):
-                dx, dy = np.cos(angle + turn), np.sin(angle + turn)
-                start = np.array([0.48 * x, 0.48 * y]) * sign
-                end = start + 0.4 * sign * np.array([dx, dy])
-                parts.append(_line([tuple(start), tuple(end)], 0.13))
-    return parts
-
-
-_BASE_PARTS: dict[str, list[Part]] = {
+_PARTS: dict[str, list[Part]] = {
     'disc': [_oval(0, 0, 0.92)],
     'square': [_box(-0.85, -0.85, 0.85, 0.85)],
-    'triangle': [_fill([(0, -0.95), (0.95, 0.8), (-0.95, 0.8)])],
     'star': [_fill(_spokes(5, (1.0, 0.4), (0, 0.5)))],
     'ring': [_oval(0, 0, 0.95), _oval(0, 0, 0.55, added=False)],
     'arrow': [
@@ -172,10 +157,6 @@ _BASE_PARTS: dict[str, list[Part]] = {
         ),
         _box(-0.26, -0.98, 0.26, -0.76),
     ],
-    'flag': [_box(-0.85, -0.98, -0.65, 0.98), _fill([(-0.65, -0.95), (0.95, -0.5), (-0.65, 0.0)])],
-}
-
-_NOVEL_PARTS: dict[str, list[Part]] = {
     'ghost': [
         _fill(
             [
@@ -230,50 +211,21 @@ _NOVEL_PARTS: dict[str, list[Part]] = {
         *(_oval(x, y, 0.44) for x, y in ((-0.48, -0.05), (0.48, -0.05), (0, -0.52))),
         _fill([(-0.12, -0.1), (0.12, -0.1), (0.4, 0.95), (-0.4, 0.95)]),
     ],
-    'snowflake': _flake(),
 }
-
-BASES: tuple[str, ...] = tuple(_BASE_PARTS)
-NOVELS: tuple[str, ...] = tuple(_NOVEL_PARTS)
-"""The novel classes. None resembles a base class, and all are as compact as base classes.
-
-Open figures of thin strokes (a ladder, a spiral, a wave) are not among them: with or without
-distillation, a detector trained on boxes of solid shapes detects parts of such a figure, and AP50
-then depends on the localisation of these parts instead of on the classification. Shapes that
-resemble a base class (a crescent and a ring, half a dumbbell and half a key) are not among them
-either: there AP50 depends on the confidence of the base class."""
-
-SYNONYMS: dict[str, str] = {
-    'disc': 'ball',
-    'ring': 'hoop',
-    'bolt': 'lightning',
-    'gear': 'cog',
-    'tree': 'pine',
-    'hammer': 'mallet',
-    'mug': 'cup',
-    'bottle': 'flask',
-    'ghost': 'spook',
-    'butterfly': 'moth',
-    'rabbit': 'bunny',
-    'crown': 'tiara',
-    'umbrella': 'parasol',
-    'clover': 'shamrock',
-}
-"""Alternative names of classes, which some captions use. No category list contains them."""
 
 
 def draw_shape(name: str, size: tuple[int, int], transform: np.ndarray) -> np.ndarray:
     """Draw a shape with antialiased edges.
 
     Args:
-        name: one of ``BASES`` or ``NOVELS``.
+        name: one of ``SHAPES`` in ``oadp.mini.classes``.
         size: width and height of the result, in pixels.
         transform: (2, 3) affine map from the unit square to pixels.
 
     Returns:
         (h, w) float32 in [0, 1]: the fraction of each pixel that the shape covers.
     """
-    parts = _BASE_PARTS[name] if name in _BASE_PARTS else _NOVEL_PARTS[name]
+    parts = _PARTS[name]
     width, height = (s * SUPERSAMPLING for s in size)
     mask = np.zeros((height, width), np.uint8)
     scale = np.sqrt(abs(np.linalg.det(transform[:, :2]))) * SUPERSAMPLING

@@ -1,6 +1,7 @@
 """The benchmark's CLIP: its crops and captions, its loss, that it learns, and its file."""
 
 import pathlib
+import unittest.mock
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ import torch
 
 from oadp.clip.weights import load_clip
 from oadp.mini.captions import Caption, Crop, cut_crops, cut_windows, sample_crops, write_caption
+from oadp.mini.classes import BASES, NOVELS, SYNONYMS
+from oadp.mini.clip_model import build_clip, encode_images, to_pixels
 from oadp.mini.dataset import Split, draw_split
+from oadp.mini.held_out import accuracy
 from oadp.mini.scene import Scene
-from oadp.mini.settings import TeacherSettings
-from oadp.mini.shapes import BASES, NOVELS, SYNONYMS
-from oadp.mini.teacher import accuracy, build_clip, contrastive_loss, main, train
+from oadp.mini.settings import TEACHER_PHASES, TeacherSettings, shorten_phases
+from oadp.mini.teacher import contrastive_loss, main, train
+from oadp.oake.encoder import ImageEncoder
 from oadp.prompts.templates import VILD
 
 
@@ -47,40 +51,65 @@ def test_drawn_crops_differ_and_show_something() -> None:
     rng = np.random.default_rng(0)
     textured = scene()
     textured.image = rng.integers(0, 255, textured.image.shape, dtype=np.uint8)
-    crops = sample_crops([textured], 50, 48, rng, windows=0.5)
+    crops = sample_crops([textured], 50, 48, rng, smallest=40, objects=0.5)
     assert len(crops) == 50 and all(crop.names for crop in crops)
     assert len({crop.pixels.tobytes() for crop in crops}) > 45
-    # Crops around an object name it first, however wide they are.
-    around = sample_crops([textured], 50, 48, rng, context=(6.0, 6.0))
-    assert {crop.names[0] for crop in around} == {'star', 'ring'}
+    # Crops around an object show it, and in this scene no other.
+    around = sample_crops([textured], 50, 48, rng, smallest=40, objects=1)
+    assert {crop.names for crop in around} == {('star',), ('ring',)}
+
+
+def test_the_largest_windows_are_whole_images_at_their_own_size() -> None:
+    rng = np.random.default_rng(0)
+    square = scene()
+    square.image = rng.integers(0, 255, (100, 100, 3), dtype=np.uint8)
+    crops = sample_crops([square], 8, 100, rng, smallest=100)
+    for crop in crops:
+        assert any((crop.pixels == p).all() for p in (square.image, square.image[:, ::-1]))
 
 
 def test_captions_name_visible_classes_at_times_by_synonyms() -> None:
     rng = np.random.default_rng(0)
-    captions = [write_caption(('ghost', 'star', 'ring', 'key'), rng) for _ in range(300)]
-    words = [set(c.text.replace(',', ' ').split()) for c in captions]
-    allowed = {'ghost', 'spook', 'star', 'ring', 'hoop', 'key'}
-    assert all(1 <= len(found & allowed) <= 3 for found in words)
-    share = sum('spook' in w for w in words) / sum(bool(w & {'spook', 'ghost'}) for w in words)
-    assert 0.05 < share < 0.3
-    assert SYNONYMS['ghost'] == 'spook'
-    same = {'spook': 'ghost', 'hoop': 'ring'}
-    assert all(
-        c.names == {same.get(word, word) for word in w & allowed}
-        for c, w in zip(captions, words, strict=True)
-    )
+    shown = ('dotted disc', 'plain star', 'plain heart', 'striped fish')
+    captions = [write_caption(shown, rng) for _ in range(300)]
+    names = {
+        f'{filling} {shape}': f'dotted {"disc" if shape == "ball" else shape}'
+        for filling in ('dotted', 'spotted')
+        for shape in ('disc', 'ball')
+    } | {name: name for name in shown[1:]}
+    for caption in captions:
+        mentioned = {name for said, name in names.items() if said in caption.text}
+        assert 1 <= len(mentioned) <= 3 and caption.names == mentioned
+    texts = [c.text for c in captions if 'dotted disc' in c.names]
+    for word, synonym in (('dotted', 'spotted'), ('disc', 'ball')):
+        assert 0.05 < sum(synonym in text for text in texts) / len(texts) < 0.3
+        assert all((synonym in text) != (word in text) for text in texts)
+        assert SYNONYMS[word] == synonym
+
+
+def test_images_of_any_size_are_encoded_as_by_oake() -> None:
+    torch.manual_seed(0)
+    model = build_clip(TeacherSettings()).eval()
+    pixels = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    expected = ImageEncoder(model.visual)(pixels)
+    crops = [Crop(p.permute(1, 2, 0).numpy(), ('star',)) for p in pixels]
+    found = torch.nn.functional.normalize(encode_images(model, to_pixels(crops)), dim=1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    native = to_pixels([Crop(np.zeros((48, 48, 3), np.uint8), ('star',))])
+    torch.testing.assert_close(encode_images(model, native), model.encode_image(native))
 
 
 def _loss(rows: list[int], shown: list[tuple[str, ...]], said: list[tuple[str, ...]]) -> float:
     """The loss where image i lies along axis i, and its caption along axis ``rows[i]``."""
     torch.manual_seed(0)
     model = build_clip(TeacherSettings())
-    model.encode_image = lambda x: torch.eye(64)[: len(shown)]
     model.encode_text = lambda tokens: torch.eye(64)[rows]
     pixels = np.zeros((48, 48, 3), np.uint8)
     crops = [Crop(pixels, names) for names in shown]
     captions = [Caption(' and '.join(names), frozenset(names)) for names in said]
-    return contrastive_loss(model, crops, captions, 15.0).item()
+    images = torch.eye(64)[: len(shown)]
+    with unittest.mock.patch('oadp.mini.teacher.encode_images', return_value=images):
+        return contrastive_loss(model, crops, captions, 15.0).item()
 
 
 def test_the_loss_is_least_if_images_and_captions_match() -> None:
@@ -113,7 +142,8 @@ def test_every_caption_fits_the_context() -> None:
     from oadp.clip.weights import tokenize
 
     longest = max(VILD, key=len)
-    names = sorted([*BASES, *NOVELS, *SYNONYMS.values()], key=len)[-3:]
+    words = [' '.join(SYNONYMS.get(word, word) for word in name.split()) for name in BASES + NOVELS]
+    names = sorted([*BASES, *NOVELS, *words], key=lambda n: tokenize([n], 16).argmax())[-3:]
     tokenize([longest.format(' and one '.join(names))], TeacherSettings.context_length)
 
 
@@ -131,8 +161,30 @@ def test_training_raises_the_accuracy() -> None:
     seen = cut_crops(draw_split(Split.teacher, 30, 0), 48, rng, context=(1.0, 1.6))
     torch.manual_seed(0)
     untrained = sum(accuracy(build_clip(settings).eval(), seen)) / 2
-    trained = sum(accuracy(train(settings, seed=0, evaluations=1), seen)) / 2
+    trained = sum(accuracy(train([settings], seed=0, evaluations=1), seen)) / 2
     assert trained > max(2 * untrained, 9)
+
+
+def test_shorter_phases_are_as_long_as_asked() -> None:
+    first, second = shorten_phases(TEACHER_PHASES, 1040, images=7)
+    assert (first.iterations, second.iterations) == (800, 240)
+    assert (first.single_object_iterations, second.single_object_iterations) == (346, 0)
+    assert first.images == second.images == 7
+    assert second.object_sides == TEACHER_PHASES[1].object_sides != first.object_sides
+
+
+def test_each_phase_draws_objects_of_its_own_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def draw(split: Split, count: int, seed: int, sides: tuple[float, float] = (1, 1)):
+        drawn.append((split, count, sides))
+        return draw_split(split, count, seed, sides=(30, 40))
+
+    monkeypatch.setattr('oadp.mini.teacher.draw_split', draw)
+    train(shorten_phases(TEACHER_PHASES, 2, images=3), seed=0, evaluations=1)
+    assert [d for d in drawn if d[0] is Split.teacher] == [
+        (Split.teacher, 3, phase.object_sides) for phase in TEACHER_PHASES
+    ]
 
 
 def test_the_file_loads_as_a_clip(tmp_path: pathlib.Path) -> None:

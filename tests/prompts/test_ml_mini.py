@@ -18,8 +18,8 @@ COMMANDS = [
     'oadp.mini.dataset --root data/mini --train 400 --val 200',
     'oadp.build_annotations --categories data/mini/categories.json --annotations '
     + ' '.join(SPLITS),
-    'oadp.mini.teacher --images 1000 --iterations 800',  # a third of the demo's
-    'oadp.oake.blocks mini/oake/blocks configs/mini/blocks.py',
+    'oadp.mini.shipped_clip',
+    'oadp.oake.blocks mini/oake/blocks configs/mini/oake/blocks.py',
 ]
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

@@ -55,5 +55,7 @@ def test_other_names_are_refused(name):
 
 
 def test_ambiguous_name():
-    with pytest.raises(ValueError, match='several shipped configs.*: mini/globals, oake/globals'):
+    with pytest.raises(
+        ValueError, match='several shipped configs.*: mini/oake/globals, oake/globals'
+    ):
         find_config('globals')

@@ -69,7 +69,9 @@ def test_the_console_script_has_every_command() -> None:
         for file in files
         if "__name__ == '__main__'" in file.read_text(encoding='utf-8')
     }
-    stages_of_the_demo = {'mini.__main__', 'mini.figure', 'mini.teacher', 'mini.dataset'}
+    stages_of_the_demo = {
+        f'mini.{name}' for name in ('__main__', 'dataset', 'figure', 'shipped_clip', 'teacher')
+    }
     assert found - stages_of_the_demo - {'__main__'} == set(COMMANDS) - {'mini'}
 
 

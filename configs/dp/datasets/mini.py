@@ -1,6 +1,6 @@
 """The embedded benchmark's dataset, drawn by `python -m oadp.mini`.
 
-Training uses boxes of base classes alone (`instances_train.18.json`); validation, boxes of all
+Training uses boxes of base classes alone (`instances_train.64.json`); validation, boxes of all
 classes. No image is larger than `SCALE`, so that none is resized.
 """
 
@@ -8,7 +8,7 @@ _base_ = ['../schedules/mini.py']
 
 categories = 'data/mini/categories.json'
 
-SCALE = (176, 160)
+SCALE = (128, 112)
 NORM = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
 trainer = dict(
@@ -17,7 +17,7 @@ trainer = dict(
         workers_per_gpu=0,
         dataset=dict(
             type='OV_COCO',
-            ann_file='data/mini/annotations/instances_train.18.json',
+            ann_file='data/mini/annotations/instances_train.64.json',
             img_prefix='data/mini/train/',
             pipeline=[
                 dict(type='LoadImageFromFile'),
@@ -58,7 +58,7 @@ validator = dict(
         workers_per_gpu=0,
         dataset=dict(
             type='OV_COCO',
-            ann_file='data/mini/annotations/instances_val.27.min.json',
+            ann_file='data/mini/annotations/instances_val.96.min.json',
             img_prefix='data/mini/val/',
             pipeline=[
                 dict(type='LoadImageFromFile'),

@@ -1,6 +1,6 @@
 """CLIP features of the embedded benchmark's training images, whole.
 
-    python -m oadp.oake.globals mini/oake/globals configs/mini/globals.py
+    python -m oadp.oake.globals mini/oake/globals configs/mini/oake/globals.py
 
 Base of `blocks.py` and `objects.py`: all three are of training images, the only ones to train on.
 """
@@ -13,7 +13,7 @@ train = dict(
     dataloader=dict(
         dataset=dict(
             root='data/mini/train',
-            annFile='data/mini/annotations/instances_train.18.json',
+            annFile='data/mini/annotations/instances_train.64.json',
             output_dir='data/mini/oake/globals/train',
             auto_fix=False,
         ),

@@ -1,6 +1,6 @@
 """CLIP features of the proposals in the embedded benchmark's training images.
 
-python -m oadp.oake.objects mini/oake/objects configs/mini/objects.py
+python -m oadp.oake.objects mini/oake/objects configs/mini/oake/objects.py
 """
 
 _base_ = ['globals.py']
