@@ -27,11 +27,12 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from oadp.clip.normalization import MEAN, STD
 from oadp.clip.precision import PRECISIONS, resolve_precision
 from oadp.clip.weights import import_clip
 from oadp.data.features.stores import open_store
 from oadp.oake.blocks import Blocks
-from oadp.oake.encoder import MEAN, OUTSIDE, STD, ImageEncoder
+from oadp.oake.encoder import OUTSIDE, ImageEncoder
 from oadp.oake.extraction import Options, extract
 from oadp.oake.globals import Globals
 from oadp.oake.image_list import ImageInfo

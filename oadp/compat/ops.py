@@ -119,7 +119,9 @@ def roi_align_backward(
     _refuse_max_pooling(pool_mode)
     rois = rois.to(grad_output.dtype)
     shape = grad_input.shape
-    if grad_output.device.type == 'cpu' and shape[2] * shape[3] <= MAX_PIXELS:
+    is_small = grad_output.device.type == 'cpu' and shape[2] * shape[3] <= MAX_PIXELS
+    # A box that is not finite has no number of samples; its loss is refused after the step.
+    if is_small and bool(rois.isfinite().all()):
         grad_input.copy_(
             roi_align_gradient(grad_output, rois, spatial_scale, shape, sampling_ratio, aligned)
         )

@@ -199,7 +199,7 @@ def write_caption(names: Sequence[str], rng: np.random.Generator) -> Caption:
 
     Examples:
         >>> write_caption(('plain star', 'dotted tree'), np.random.default_rng(0)).text
-        'XXX'
+        'There is a plain star and a dotted pine'
     """
     count = min(len(names), int(rng.integers(1, MAX_NAMES + 1)))
     mentioned = rng.permutation(names)[:count].tolist()

@@ -10,14 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from oadp.clip.normalization import MEAN, STD
 from oadp.clip.positions import resize_positions
 from oadp.clip.weights import import_clip
 from oadp.mini.captions import Crop
 from oadp.mini.settings import TeacherSettings
-
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
-"""Mean and standard deviation of CLIP's input normalisation, RGB in [0, 1]."""
 
 INITIAL_TOKEN_STD = 0.3
 """Of the token embedding. With CLIP's 0.02, tokens remain too similar for too many steps."""

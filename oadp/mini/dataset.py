@@ -153,6 +153,8 @@ def main(arguments: list[str] | None = None) -> None:
         '--val', type=int, default=NUM_VAL, help='validation images; default: %(default)s'
     )
     args = parser.parse_args(arguments)
+    if args.seed < 0:
+        parser.error(f'--seed {args.seed}: expected 0 or more')
     write_dataset(args.root, args.seed, args.train, args.val)
 
 

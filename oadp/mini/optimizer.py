@@ -25,11 +25,10 @@ class TeacherOptimizer:
     SparseAdam updates the token embedding, and of it only the rows of the tokens in the batch. All
     learning rates follow the same warm-up and cosine decay. The norm of the gradient is clipped,
     except for that of the token embedding.
-
     """
 
     def __init__(self, model: nn.Module, settings: TeacherSettings) -> None:
-        """Create the optimisers.
+        """Create the optimizers.
 
         Args:
             model: a ``clip.model.CLIP`` whose token embedding has sparse gradients.

@@ -55,8 +55,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=0,
         metavar='N',
-        help='seed of the images, and of the CLIP if it is trained; default: 0, which the published '
-        'figures are of',
+        help='seed of the images, and of the CLIP if it is trained; default: %(default)s',
     )
     parser.add_argument(
         '--proposals',
@@ -92,6 +91,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} {value}: expected 1 or more')
+    if args.data_seed < 0:
+        parser.error(f'--data-seed {args.data_seed}: expected 0 or more')
     # In the order of the table, each once.
     args.settings = [name for name in SETTINGS if name in args.settings]
     return args

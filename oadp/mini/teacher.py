@@ -169,6 +169,8 @@ def main(arguments: list[str] | None = None) -> None:
         help='training images; default: %(default)s',
     )
     args = parser.parse_args(arguments)
+    if args.seed < 0:
+        parser.error(f'--seed {args.seed}: expected 0 or more')
     check_file('--out', args.out)
     phases = shorten_phases(TEACHER_PHASES, args.iterations, args.images)
     save_clip_archive(train(phases, args.seed), args.out)

@@ -14,12 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oadp.clip.normalization import MEAN, STD
 from oadp.clip.positions import resize_positions
 from oadp.oake.attention import attend
-
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
-"""Mean and standard deviation of CLIP's training pixels, RGB in [0, 1] (transform of clip.load)."""
 
 OUTSIDE = -100.0
 """Added to the scores of patches outside the box before the softmax (paper, section on OAKE)."""

@@ -173,6 +173,19 @@ def test_the_gradient_of_roi_align_is_the_same_for_maps_of_any_size(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_gradient_of_a_box_that_is_not_finite_is_left_to_torchvision() -> None:
+    """Training refuses it by its loss, which says more than an error here would."""
+    rois = torch.tensor([[0.0, math.nan, 0, 9, 9], [0, 1, 1, 9, 9]])
+    found = torch.empty(1, 2, 8, 8)
+    ops.roi_align_backward(
+        torch.ones(2, 2, 7, 7), rois, *[torch.empty(0)] * 2, found, 7, 7, 0.5, 0, 1, True
+    )
+    expected = torch.ops.torchvision._roi_align_backward(
+        torch.ones(2, 2, 7, 7), rois, 0.5, 7, 7, 1, 2, 8, 8, 0, True
+    )
+    torch.testing.assert_close(found, expected, equal_nan=True)
+
+
 def test_roi_align_of_no_boxes_has_a_gradient() -> None:
     from mmcv.ops import RoIAlign
 

@@ -83,9 +83,8 @@ def _write() -> None:
     in_fork('dp.test', ['ov_coco.py', 'w.pth'], here, DUMP='dump')
     in_fork('bundle', ['ov_coco.py', 'w.pth', 'bundle'], here)
     shutil.rmtree('work_dirs')
-    for cache in list(
-        here.rglob('.oadp_cache')
-    ):  # a command that finds one changes its time of use
+    # A command that finds one changes its time of use.
+    for cache in list(here.rglob('.oadp_cache')):
         shutil.rmtree(cache)
     in_fork('features', ['pack', 'oake/globals/val', 'packed/val.lmdb'], here)
 

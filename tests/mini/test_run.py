@@ -12,6 +12,7 @@ import pytest
 
 from oadp.mini.pipeline import Scale, stages
 from oadp.mini.results import ABLATIONS, DEMO, SETTINGS
+from oadp.mini.run import parse_args
 from oadp.utils.config import load_config
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -87,6 +88,19 @@ def test_all_seeds_share_the_features() -> None:
     assert made_by['proposals'].needs == ('seed0/rpn',)
     assert {'objects', 'blocks', 'globals'} <= set(made_by['seed1/oadp'].needs)
     assert not {'objects', 'blocks', 'globals'} & set(made_by['seed1/none'].needs)
+
+
+@pytest.mark.parametrize('option', ['--seeds', '--proposals', '--teacher-steps'])
+def test_counts_of_zero_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        parse_args([option, '0'])
+    assert f'{option} 0: expected 1 or more' in capsys.readouterr().err
+
+
+def test_a_negative_seed_of_the_data_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        parse_args(['--data-seed', '-1'])
+    assert '--data-seed -1: expected 0 or more' in capsys.readouterr().err
 
 
 def test_options_reach_the_commands() -> None:

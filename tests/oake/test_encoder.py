@@ -5,7 +5,8 @@ import torch
 from oake_dataset import make_clip
 from torch.nn import functional
 
-from oadp.oake.encoder import MEAN, OUTSIDE, STD, ImageEncoder
+from oadp.clip.normalization import MEAN, STD
+from oadp.oake.encoder import OUTSIDE, ImageEncoder
 
 SIZES = [(40, 8), (48, 8), (32, 16), (42, 14)]  # resolution, patch
 
