@@ -150,13 +150,13 @@ def test_roi_align_equals_its_definition(aligned: bool, ratio: int, scale: float
 
 @pytest.mark.parametrize('aligned', [True, False])
 @pytest.mark.parametrize('ratio', [0, 2])
-@pytest.mark.parametrize('height', [12, 40])
+@pytest.mark.parametrize('height', [12, 300])
 def test_the_gradient_of_roi_align_is_the_same_for_maps_of_any_size(
     aligned: bool, ratio: int, height: int
 ) -> None:
     generator = torch.Generator().manual_seed(3)
     shape = (2, 3, height, 16)
-    assert (height * 16 > ops.MAX_PIXELS) == (height == 40)
+    assert (height * 16 > ops.MAX_PIXELS) == (height == 300)
     boxes = random_boxes(30, size=100)
     boxes[0, 2:] = boxes[0, :2]  # empty
     boxes[1] += 500  # outside
