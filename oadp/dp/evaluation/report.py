@@ -144,7 +144,7 @@ def _draw_outcomes(axes: Any, analysis: Analysis) -> None:
         left = {g: left[g] + shares[g] for g in _GROUPS}
     axes.invert_yaxis()
     axes.set(title='outcomes of the objects (%)', xlim=(0, 100))
-    axes.legend(ncols=4, loc='upper center', bbox_to_anchor=(0.5, -0.08), fontsize='small')
+    _draw_legend(axes, columns=4)
 
 
 def _draw_confusions(axes: Any, analysis: Analysis, number: int) -> None:
@@ -163,7 +163,7 @@ def _draw_bars(axes: Any, title: str, values: dict[str, dict[Any, float]]) -> No
     names = [str(name) for name in values['novel']]
     axes.set_xticks(range(len(names)), names)
     axes.set(title=title)
-    axes.legend()
+    _draw_legend(axes, columns=2)
 
 
 def _draw_calibration(axes: Any, analysis: Analysis) -> None:
@@ -178,4 +178,9 @@ def _draw_calibration(axes: Any, analysis: Analysis) -> None:
         )  # fmt: skip
     axes.set(title='calibration', xlabel='score', ylabel='precision (IoU 0.5)')
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.legend()
+    _draw_legend(axes, columns=1, offset=0.13)
+
+
+def _draw_legend(axes: Any, columns: int, offset: float = 0.08) -> None:
+    """Draw the legend below the axes, where it hides no data."""
+    axes.legend(ncols=columns, loc='upper center', bbox_to_anchor=(0.5, -offset), fontsize='small')
