@@ -150,7 +150,7 @@ def test_roi_align_equals_its_definition(aligned: bool, ratio: int, scale: float
 
 @pytest.mark.parametrize('aligned', [True, False])
 @pytest.mark.parametrize('ratio', [0, 2])
-@pytest.mark.parametrize('height', [12, 300])
+@pytest.mark.parametrize('height', [12, 200, 300])
 def test_the_gradient_of_roi_align_is_the_same_for_maps_of_any_size(
     aligned: bool, ratio: int, height: int
 ) -> None:
