@@ -49,6 +49,21 @@ def test_importing_compat_imports_nothing_heavy() -> None:
     assert result.stdout.strip() == 'set()', result.stderr
 
 
+@pytest.mark.slow
+def test_scikit_learn_is_imported_when_the_paa_head_uses_it() -> None:
+    code = '''
+import sys, oadp.dp
+assert 'sklearn' not in sys.modules
+from mmdet.models.dense_heads import paa_head
+assert 'sklearn' not in sys.modules
+mixture = paa_head.skm.GaussianMixture(2)
+from sklearn.mixture import GaussianMixture
+assert type(mixture) is GaussianMixture
+'''
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
 def test_only_the_known_messages_are_silenced(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger('torch.utils.cpp_extension')
     with warnings.catch_warnings(record=True) as caught:
