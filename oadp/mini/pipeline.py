@@ -51,7 +51,7 @@ class Scale:
     student_steps: int | None = None
 
 
-SMALL = Scale(train=48, val=16, teacher_steps=60, teacher_images=60, rpn_steps=20, student_steps=20)
+SMALL = Scale(train=48, val=16, teacher_steps=20, teacher_images=20, rpn_steps=6, student_steps=6)
 
 
 def stages(

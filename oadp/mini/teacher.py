@@ -36,6 +36,9 @@ from oadp.utils.progress import Progress
 
 OUT = pathlib.Path('pretrained/mini/clip.pt')
 
+EVALUATIONS = 12
+MIN_EVALUATION_INTERVAL = 100  # steps; an evaluation takes as long as about ten
+
 
 def contrastive_loss(
     model: Any, crops: Sequence[Crop], captions: Sequence[Caption], max_scale: float
@@ -68,13 +71,12 @@ def _cross_entropy(logits: Tensor, is_true: Tensor) -> Tensor:
     return F.cross_entropy(logits, is_true / is_true.sum(dim=1, keepdim=True))
 
 
-def train(phases: Sequence[TeacherSettings], seed: int, evaluations: int = 12) -> nn.Module:
-    """Train a CLIP and log its accuracy on held-out crops at regular intervals.
+def train(phases: Sequence[TeacherSettings], seed: int) -> nn.Module:
+    """Train a CLIP and log its accuracy on held-out crops at regular intervals and at the end.
 
     Args:
         phases: sizes, the same in each, and schedules.
         seed: of the images, the weights and the batches. No image is one of the detector's.
-        evaluations: number of evaluations.
 
     Returns:
         The trained model, in evaluation mode.
@@ -82,7 +84,8 @@ def train(phases: Sequence[TeacherSettings], seed: int, evaluations: int = 12) -
     torch.manual_seed(seed)
     model = build_clip(phases[0])
     held_out = cut_held_out(phases[0].resolution, seed)
-    interval = max(sum(phase.iterations for phase in phases) // evaluations, 1)
+    num_steps = sum(phase.iterations for phase in phases)
+    interval = max(num_steps // EVALUATIONS, MIN_EVALUATION_INTERVAL)
     steps_before = 0
     for i, phase in enumerate(phases):
         scenes = _draw(phase, seed)
@@ -92,7 +95,7 @@ def train(phases: Sequence[TeacherSettings], seed: int, evaluations: int = 12) -
             steps = _train_phase(model, phase, scenes, rng)
             for step, loss in enumerate(steps, start=steps_before + 1):
                 progress.update(loss=loss)
-                if step % interval == 0:
+                if step % interval == 0 or step == num_steps:
                     log_accuracy(model.eval(), step, loss, held_out)
         steps_before += phase.iterations
     return model.eval()

@@ -15,7 +15,14 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize('case', ['coco', 'lvis', 'proposals'])
+@pytest.mark.parametrize(
+    'case',
+    [
+        pytest.param('coco', marks=pytest.mark.long),
+        'lvis',
+        pytest.param('proposals', marks=pytest.mark.long),
+    ],
+)
 def test_last_line_is_json(case, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
     options = ['--images', '60', '--ranks', '1', '--workers', '1', '--folder', str(tmp_path)]

@@ -23,7 +23,7 @@ def measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arg
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('repeats', ['0', '1'])
+@pytest.mark.parametrize('repeats', [pytest.param('0', marks=pytest.mark.long), '1'])
 def test_last_line_is_json(monkeypatch, capsys, repeats: str):
     argv = ['--device', 'cpu', '--threads', '1', '--repeats', repeats]
     result = measure(monkeypatch, capsys, *argv, '--variants', 'plain', 'oadp', 'separate')

@@ -51,7 +51,7 @@ def test_importing_compat_imports_nothing_heavy() -> None:
 
 @pytest.mark.slow
 def test_scikit_learn_is_imported_when_the_paa_head_uses_it() -> None:
-    code = '''
+    code = """
 import sys, oadp.dp
 assert 'sklearn' not in sys.modules
 from mmdet.models.dense_heads import paa_head
@@ -59,7 +59,7 @@ assert 'sklearn' not in sys.modules
 mixture = paa_head.skm.GaussianMixture(2)
 from sklearn.mixture import GaussianMixture
 assert type(mixture) is GaussianMixture
-'''
+"""
     result = run(code)
     assert result.returncode == 0, result.stderr
 

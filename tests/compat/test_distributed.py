@@ -97,6 +97,7 @@ def test_all_methods_unpack_the_batch(process_group: None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # dp/test_train.py makes the same step with a detector
 def test_two_processes_average_their_gradients(tmp_path: pathlib.Path) -> None:
     script = tmp_path / 'train.py'
     script.write_text(

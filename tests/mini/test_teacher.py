@@ -161,7 +161,7 @@ def test_training_raises_the_accuracy() -> None:
     seen = cut_crops(draw_split(Split.teacher, 30, 0), 48, rng, context=(1.0, 1.6))
     torch.manual_seed(0)
     untrained = sum(accuracy(build_clip(settings).eval(), seen)) / 2
-    trained = sum(accuracy(train([settings], seed=0, evaluations=1), seen)) / 2
+    trained = sum(accuracy(train([settings], seed=0), seen)) / 2
     assert trained > max(2 * untrained, 9)
 
 
@@ -181,7 +181,7 @@ def test_each_phase_draws_objects_of_its_own_sizes(monkeypatch: pytest.MonkeyPat
         return draw_split(split, count, seed, sides=(30, 40))
 
     monkeypatch.setattr('oadp.mini.teacher.draw_split', draw)
-    train(shorten_phases(TEACHER_PHASES, 2, images=3), seed=0, evaluations=1)
+    train(shorten_phases(TEACHER_PHASES, 2, images=3), seed=0)
     assert [d for d in drawn if d[0] is Split.teacher] == [
         (Split.teacher, 3, phase.object_sides) for phase in TEACHER_PHASES
     ]
