@@ -2,7 +2,8 @@
 
     python -m oadp.mini --settings none vild objects_blocks objects_blocks_relations oadp
 
-trains all settings and prints the differences to ViLD (with `--seeds 2` or more). Not measured yet.
+trains all settings and prints the differences to ViLD (with `--seeds 2` or more). Not measured, as
+the complete pyramid does not gain over ViLD on this benchmark (docs/demo.md).
 """
 
 _base_ = ['../oadp.py']
