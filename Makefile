@@ -8,7 +8,7 @@ help:
 	@echo 'make install    create .venv (tools/install.sh --help lists the options)'
 	@echo 'make demo       run the whole method on a small generated dataset, about 20 minutes (SEEDS=3: mean of three runs)'
 	@echo 'make test       run the tests (TESTS="tests/compat -k nms": some of them)'
-	@echo 'make test-long  run the tests that take minutes each (not in make test)'
+	@echo 'make test-long  run the tests that take minutes or repeat cheaper ones (not in make test)'
 	@echo 'make test-gpu   run the tests that need a GPU (not in make test)'
 	@echo 'make lint       check style, formatting and types'
 	@echo 'make clean      remove the caches of tests and tools; keep data, weights and .venv'

@@ -141,7 +141,7 @@ def _defer_scikit_learn() -> None:
     """Import scikit-learn when mmdet's PAA head first uses it, not with mmdet.
 
     Its import takes about a tenth of the start-up time of a command, and only the training of a PAA head
-    uses it. If mmdet is already imported, nothing changes.
+    uses it. If mmdet's models or scikit-learn are already imported, nothing changes.
     """
     if {'sklearn', 'mmdet.models'} & {*sys.modules}:
         return
