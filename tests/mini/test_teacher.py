@@ -187,6 +187,20 @@ def test_each_phase_draws_objects_of_its_own_sizes(monkeypatch: pytest.MonkeyPat
     ]
 
 
+@pytest.mark.parametrize(
+    'interval, expected', [(100, [5]), (2, [2, 4, 5])], ids=['too short for one', 'short']
+)
+def test_the_accuracy_is_measured_at_intervals_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, interval: int, expected: list[int]
+) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr('oadp.mini.teacher.MIN_EVALUATION_INTERVAL', interval)
+    monkeypatch.setattr('oadp.mini.teacher.cut_held_out', lambda *_: {})
+    monkeypatch.setattr('oadp.mini.teacher.log_accuracy', lambda _, step, *__: steps.append(step))
+    train(shorten_phases(TEACHER_PHASES, 5, images=3), seed=0)
+    assert steps == expected
+
+
 def test_the_file_loads_as_a_clip(tmp_path: pathlib.Path) -> None:
     out = tmp_path / 'mini' / 'clip.pt'
     main(['--out', str(out), '--images', '4', '--iterations', '3'])
