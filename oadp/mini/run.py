@@ -66,7 +66,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--small',
         action='store_true',
-        help='check that every stage runs, in a minute instead of twenty; the results mean nothing; '
+        help='check that every stage runs, in two minutes instead of twenty; the results mean nothing; '
         f'in {SMALL_ROOT}',
     )
     parser.add_argument(
